@@ -10,8 +10,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use wasmtime::Engine;
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result, ensure};
 
 const USAGE: &str = "usage: spindle-precompile IN.wasm OUT.cwasm [IN.wasm OUT.cwasm]...";
 
@@ -29,18 +29,18 @@ fn main() -> ExitCode {
 fn run(arguments: &[OsString]) -> Result<()> {
     let (pairs, rest) = arguments.as_chunks::<2>();
     ensure!(!pairs.is_empty() && rest.is_empty(), "{USAGE}");
-    let engine = Engine::new(&spindle_wasm_config::config()).map_err(anyhow::Error::from)?;
+    let engine = Engine::new(&spindle_wasm_config::config())?;
     for [input, output] in pairs {
         let (input, output) = (Path::new(input), Path::new(output));
-        let component = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
-        let native = precompile(&engine, &component).with_context(|| format!("cannot compile {}", input.display()))?;
-        write_whole(output, &native).with_context(|| format!("cannot write {}", output.display()))?;
+        let component =
+            std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
+        let native = engine
+            .precompile_component(&component)
+            .with_context(|| format!("cannot compile {}", input.display()))?;
+        write_whole(output, &native)
+            .with_context(|| format!("cannot write {}", output.display()))?;
     }
     Ok(())
-}
-
-fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>> {
-    engine.precompile_component(component).map_err(anyhow::Error::from)
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -63,24 +63,27 @@ mod tests {
 
     #[test]
     fn what_is_precompiled_loads_in_another_engine_of_the_same_settings() {
-        let native = precompile(&engine(), EMPTY_COMPONENT).unwrap();
-        // SAFETY: the bytes come from `precompile`, unchanged.
+        let native = engine().precompile_component(EMPTY_COMPONENT).unwrap();
+        // SAFETY: the bytes come from the precompiler, unchanged.
         unsafe { Component::deserialize(&engine(), &native) }.unwrap();
     }
 
     #[test]
     fn a_core_module_is_refused() {
-        assert!(precompile(&engine(), b"\0asm\x01\0\0\0").is_err());
+        assert!(engine().precompile_component(b"\0asm\x01\0\0\0").is_err());
     }
 
     /// The file lists every CPU feature with the code's use of it: name, kind of value, value.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn no_cpu_feature_is_asked_for() {
-        let native = precompile(&engine(), EMPTY_COMPONENT).unwrap();
+        let native = engine().precompile_component(EMPTY_COMPONENT).unwrap();
         for feature in ["has_sse42", "has_popcnt", "has_avx2", "has_bmi2", "has_fma"] {
             let name = feature.as_bytes();
-            let at = native.windows(name.len()).position(|window| window == name).expect(feature);
+            let at = native
+                .windows(name.len())
+                .position(|window| window == name)
+                .expect(feature);
             assert_eq!(native[at + name.len() + 1], 0, "{feature}");
         }
     }
@@ -89,7 +92,13 @@ mod tests {
     fn arguments_come_in_pairs() {
         for count in [0, 1, 3] {
             let arguments = vec![OsString::from("x"); count];
-            assert!(run(&arguments).unwrap_err().to_string().starts_with("usage:"), "{count}");
+            assert!(
+                run(&arguments)
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("usage:"),
+                "{count}"
+            );
         }
     }
 }
