@@ -7,6 +7,7 @@
 //!
 //! Absent: every crate of the project, every network but loopback, every download (`cargo xtask test` fetches).
 
+pub mod answer;
 pub mod client;
 pub mod means;
 pub mod process;
@@ -15,5 +16,6 @@ pub mod server;
 pub mod sse;
 pub mod wait;
 
+pub use answer::{Answer, Choice, Endpoint};
 pub use client::{Client, Reply};
 pub use server::{Server, ServerOptions};
