@@ -1,0 +1,75 @@
+//! [`Isa`]: the instruction set, chosen once; and one `match` an operation.
+//!
+//! - Holding an [`Isa`] is the proof that the processor has it: the handles inside cannot be made by hand.
+//! - Every choice gives the same bits; the choice is about time only.
+//! - Callers of this module have checked every length.
+
+use crate::activations::Scale32;
+use crate::attention::{AttentionScratch, Context, Queries};
+use crate::{
+    Activations, ColumnsMut, RopePairs, Weights, attention as scalar_attention, reference,
+};
+use core::ops::Range;
+
+/// An instruction set this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isa {
+    /// The definitions themselves, as the compiler translates them.
+    Scalar,
+}
+
+impl Isa {
+    /// The fastest one.
+    pub fn detect() -> Self {
+        *Self::available().last().expect("scalar is always there")
+    }
+
+    /// All of them, slowest first.
+    pub fn available() -> Vec<Self> {
+        vec![Isa::Scalar]
+    }
+
+    /// The name for start-up lines and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+        }
+    }
+
+    /// The available one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|isa| isa.name() == name)
+    }
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $definition:path;)*) => {$(
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "mirrors the definition")]
+        pub(crate) fn $name(isa: Isa, $($arg: $ty),*) $(-> $ret)? {
+            match isa {
+                Isa::Scalar => $definition($($arg),*),
+            }
+        }
+    )*};
+}
+
+operations! {
+    fn quantize32(x: &[f32], codes: &mut [i8], scales: &mut [Scale32]) = reference::quantize::quantize32;
+    fn quantize256(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16]) = reference::quantize::quantize256;
+    fn dequantize_row(weights: &Weights<'_>, row: usize, out: &mut [f32]) = reference::quantize::dequantize_row;
+    fn matmul(weights: &Weights<'_>, rows: Range<usize>, x: &Activations, tokens: Range<usize>, out: &mut ColumnsMut<'_>) = reference::matmul::matmul;
+    fn silu_mul(gate: &mut [f32], up: &[f32]) = reference::elementwise::silu_mul;
+    fn add(x: &mut [f32], y: &[f32]) = reference::elementwise::add;
+    fn scale(x: &mut [f32], factor: f32) = reference::elementwise::scale;
+    fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = reference::elementwise::rms_norm;
+    fn max(x: &[f32]) -> f32 = reference::elementwise::max;
+    fn exp_sum(x: &mut [f32], max: f32) -> f32 = reference::elementwise::exp_sum;
+    fn argmax(x: &[f32]) -> usize = reference::elementwise::argmax;
+    fn rope(pairs: RopePairs, x: &mut [f32], table: &[f32]) = reference::elementwise::rope;
+    fn attention(context: &Context<'_>, queries: &Queries<'_>, tokens: Range<usize>, position: usize, scratch: &mut AttentionScratch, out: &mut ColumnsMut<'_>) = scalar_attention::scalar;
+    fn attention_span(context: &Context<'_>, queries: &Queries<'_>, tokens: Range<usize>, position: usize, span: usize, scratch: &mut AttentionScratch, states: &mut [f32]) = scalar_attention::scalar_span;
+    fn attention_merge(state: &mut [f32], next: &[f32]) = reference::attention::merge;
+    fn attention_finish(state: &[f32], out: &mut [f32]) = reference::attention::finish;
+}
