@@ -10,8 +10,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod formats;
 pub mod request;
 pub mod sampler;
 pub mod token;
+pub mod tokenizer;
 
 pub use token::TokenId;

@@ -194,3 +194,9 @@ pub(super) fn check_factor(key: &str, found: f64) -> Result<f32, LoadError> {
 pub(super) fn check_scaling_parameter(key: &str, found: f64) -> Result<f32, LoadError> {
     check_float(key, found, 1e-6, 65_536.0)
 }
+
+/// The factor YaRN puts on cosine and sine where the file states none.
+pub(super) fn yarn_attention_factor(factor: f32) -> f32 {
+    // The library's logarithm, so that every machine works out the same bits.
+    (1.0 + 0.1 * libm::log(f64::from(factor))) as f32
+}

@@ -16,11 +16,11 @@ mod error;
 pub mod gguf;
 pub mod limits;
 mod model_file;
-pub mod safetensors;
 mod tensors;
 
 pub use architecture::{Architecture, SUPPORTED_ARCHITECTURES};
 pub use config::{ModelConfig, Rope, RopeScaling, RopeStyle};
-pub use error::{LoadError, TensorFault};
+pub(crate) use error::clip;
+pub use error::{LoadError, Shape, TensorFault};
 pub use model_file::{Bytes, ModelFile};
 pub use tensors::{TensorRef, Tensors};

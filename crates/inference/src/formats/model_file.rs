@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::ModelConfig;
+use super::limits::MODEL_NAME_BYTES_MAX;
 use super::tensors::Tensors;
 use crate::tokenizer::Tokenizer;
 
@@ -37,4 +38,14 @@ impl ModelFile {
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(|(_, tensor)| tensor.range.len() as u64).sum()
     }
+}
+
+/// The name a file gives itself, on one line and of bounded length; none if nothing of it is left.
+pub(super) fn model_name(stated: &str) -> Option<String> {
+    let mut end = stated.len().min(MODEL_NAME_BYTES_MAX);
+    while !stated.is_char_boundary(end) {
+        end -= 1;
+    }
+    let name: String = stated[..end].chars().filter(|c| !c.is_control()).collect();
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
