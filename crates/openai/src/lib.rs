@@ -10,13 +10,18 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod answer;
 mod context;
 pub mod endpoint;
 mod error;
+mod fields;
 mod generation;
 pub mod inference;
+mod messages;
+mod params;
 mod response;
 mod sse;
+mod template;
 mod utf8;
 
 pub use context::Context;

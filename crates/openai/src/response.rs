@@ -32,6 +32,13 @@ impl Response {
         }
     }
 
+    /// Names the fields of the request that nobody read.
+    pub(crate) fn with_ignored(mut self, names: Option<String>) -> Self {
+        self.headers
+            .extend(names.map(|names| ("x-spindle-ignored", names)));
+        self
+    }
+
     pub(crate) fn stream(frames: SseFrames) -> Self {
         let headers = [
             ("content-type", "text/event-stream; charset=utf-8"),

@@ -2,6 +2,8 @@
 //!
 //! A new endpoint is a file beside this one, a variant, a row of [`ROUTES`] and an arm of [`run`].
 
+mod chat;
+mod completions;
 mod models;
 
 use crate::context::Context;
@@ -12,6 +14,10 @@ use crate::response::Response;
 /// What a request asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Endpoint {
+    /// Continue a conversation.
+    ChatCompletions,
+    /// Continue a text.
+    Completions,
     /// The loaded models.
     Models,
     /// The loaded model of this id.
@@ -31,6 +37,16 @@ pub struct Route {
 /// Every endpoint, once.
 pub const ROUTES: &[Route] = &[
     Route {
+        method: "POST",
+        pattern: "/v1/chat/completions",
+        endpoint: |_| Endpoint::ChatCompletions,
+    },
+    Route {
+        method: "POST",
+        pattern: "/v1/completions",
+        endpoint: |_| Endpoint::Completions,
+    },
+    Route {
         method: "GET",
         pattern: "/v1/models",
         endpoint: |_| Endpoint::Models,
@@ -47,11 +63,13 @@ pub const ROUTES: &[Route] = &[
 /// Dropping the returned future, or a [stream](crate::Body::Stream) it gave, ends the generations behind it.
 pub async fn run(
     endpoint: Endpoint,
-    _body: &[u8],
-    _context: &Context,
+    body: &[u8],
+    context: &Context,
     inference: &impl Inference,
 ) -> Response {
     let answer = match endpoint {
+        Endpoint::ChatCompletions => chat::run(body, context, inference).await,
+        Endpoint::Completions => completions::run(body, context, inference).await,
         Endpoint::Models => Ok(models::list(inference)),
         Endpoint::Model(id) => models::get(&id, inference),
     };
