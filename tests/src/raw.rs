@@ -65,6 +65,28 @@ impl Connection {
         }
     }
 
+    /// Reads until these bytes have come, and keeps everything for [`response`](Self::response).
+    ///
+    /// # Panics
+    /// When the server closes first.
+    pub fn wait_for(&mut self, text: &str) {
+        while find(&self.read, text.as_bytes()).is_none() {
+            assert!(self.read_more(), "closed before {text:?}: {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// Whether the server has closed, without waiting for it.
+    pub fn is_closed(&mut self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let mut byte = [0];
+        let closed = match self.socket.peek(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        };
+        self.socket.set_nonblocking(false).expect("a socket");
+        closed
+    }
+
     /// Reads until the server closes.
     pub fn conversation(mut self) -> Conversation {
         let mut responses = Vec::new();

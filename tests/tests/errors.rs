@@ -137,7 +137,7 @@ fn what_is_not_honoured_is_refused_by_name() {
         Endpoint::Chat,
         &[
             (r#""tools":[{"type":"function","function":{"name":"f"}}]"#, "tools", "unsupported_parameter"),
-            (r#""tool_choice":"auto""#, "tool_choice", "unsupported_parameter"),
+            (r#""tool_choice":"required""#, "tool_choice", "unsupported_parameter"),
             (r#""functions":[{"name":"f"}]"#, "functions", "unsupported_parameter"),
             (r#""response_format":{"type":"json_object"}"#, "response_format", "unsupported_parameter"),
             (r#""reasoning_effort":"high""#, "reasoning_effort", "unsupported_parameter"),
