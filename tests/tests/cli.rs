@@ -33,9 +33,9 @@ fn usage_errors_are_two() {
         &["no-such-command"],
         &["serve", "--ctx-size", "many"],
         &["serve", "--listen", "nowhere"],
-        &["serve", "--threads", "-1"],
+        &["serve", "--threads", "some"],
         &["serve", "--kv-bytes", "12parsecs"],
-        &["run"],
+        &["serve", "--listen", "127.0.0.1:1", "--port", "2"],
     ] {
         check_failure(args, 2, &["error"]);
     }
@@ -102,7 +102,7 @@ fn errors_have_no_colours_without_a_terminal() {
 fn help_names_what_a_user_needs() {
     for (args, words) in [
         (&["--help"][..], &["serve", "run", "Usage"][..]),
-        (&["serve", "--help"], &["--listen", "--model", "--ctx-size", "--threads", "--parallel", "--api-key", "SPINDLE_LISTEN"]),
+        (&["serve", "--help"], &["--listen", "--model", "--ctx-size", "--threads", "--parallel", "--api-key", "SPINDLE_CTX_SIZE"]),
         (&["run", "--help"], &["--model", "--temp", "--seed"]),
         (&["--version"], &["spindle 0."]),
     ] {
@@ -153,6 +153,8 @@ fn settings_come_from_the_environment_below_the_command_line() {
     command.env("SPINDLE_MODEL", "from-environment.gguf").args(["serve", "--model", "from-flag.gguf"]);
     let outcome = process::run(&mut command);
     assert!(outcome.stderr.contains("from-flag.gguf"), "{}", outcome.stderr);
+    let outcome = process::run(spindle(home.path()).env("LLAMA_ARG_MODEL", "from-llama.gguf").arg("serve"));
+    assert!(outcome.stderr.contains("from-llama.gguf"), "{}", outcome.stderr);
     // Kubernetes sets SPINDLE_PORT=tcp://.. for a service of that name: it is no setting.
     let server = spindle_tests::server::ServerOptions::default().variable("SPINDLE_PORT", "tcp://10.0.0.1:80").start();
     assert_eq!(server.client().get("/livez").status, 200);

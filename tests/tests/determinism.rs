@@ -93,7 +93,7 @@ fn parallel_sequences_change_no_byte() {
 #[test]
 fn preemption_changes_no_byte() {
     // Room for about three of the probes' sequences: the youngest is thrown out and computed again.
-    check(&[&["--kv-bytes", "1Mi", "--parallel", "16"]], 15);
+    check(&[&["--kv-bytes", "1M", "--parallel", "16"]], 15);
 }
 
 #[test]

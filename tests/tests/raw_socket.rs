@@ -70,6 +70,22 @@ fn two_lengths_in_pieces_are_refused_too() {
 }
 
 #[test]
+fn two_lengths_behind_something_else_are_refused_too() {
+    let server = Server::demo();
+    let bad = post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{HIDDEN}"));
+    for (name, first, expected) in [
+        ("empty lines", "\r\n\r\n".to_owned(), &[400][..]),
+        ("a request in the same segment", get(""), &[200, 400]),
+        ("a guest's request in the same segment", "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[200, 400]),
+        ("a body in the same segment", post("Content-Length: 2\r\n", "{}"), &[400, 400]),
+    ] {
+        let found = converse(&server, format!("{first}{bad}").as_bytes());
+        let statuses: Vec<u16> = found.responses.iter().map(|response| response.status).collect();
+        assert_eq!(statuses, expected, "behind {name}");
+    }
+}
+
+#[test]
 fn lengths_that_are_none_are_refused_and_closed() {
     let row = |value: &'static str| (value, post(&format!("Content-Length: {value}\r\n"), &format!("{{}}x{HIDDEN}")), &[400, 0][..]);
     let values = ["+3", "-1", "0x3", "3 3", "3;3", "3, 4", "", "1e1", "three", "99999999999999999999", "18446744073709551616"];
