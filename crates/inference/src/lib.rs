@@ -11,9 +11,14 @@
 #![warn(missing_docs)]
 
 pub mod formats;
+pub mod kv;
+pub mod model;
 pub mod request;
 pub mod sampler;
+pub mod scheduler;
 pub mod token;
 pub mod tokenizer;
 
+pub use model::Model;
+pub use scheduler::{Scheduler, SchedulerSettings};
 pub use token::TokenId;

@@ -16,11 +16,11 @@
 
 use std::collections::BTreeMap;
 
-use spindle_kernels::Isa;
+use spindle_kernels::{Isa, exp};
 
 use super::order::{self, Order};
 use super::random::uniform;
-use super::weights::{exp, moments, total};
+use super::weights::{moments, total};
 use crate::request::Sampling;
 use crate::token::TokenId;
 

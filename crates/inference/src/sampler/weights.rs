@@ -1,67 +1,61 @@
 //! Weights and totals over a whole vocabulary.
 //!
 //! - A weight is `exp((logit - max) / temperature)` by the kernels' one polynomial, in f32.
-//! - A total over the vocabulary is taken in 16 f64 lanes by `id mod 16`, added up in rising lane order: the one order
-//!   that neither sorts nor depends on an instruction set.
+//! - A total over the vocabulary is the kernels' sum (16 lanes, a fixed tree) of each [`CHUNK`] of ids, these added up in
+//!   f64 in rising order: the one order that neither sorts nor depends on an instruction set.
+//! - What is not a number weighs nothing.
 
-use spindle_kernels::Isa;
+use spindle_kernels::{Isa, exp_sum};
 
-/// Logits taken at once: what stays in the first cache.
+/// Ids summed in f32 before f64 takes over: short enough to lose nothing, and to stay in the first cache. Part of the
+/// definition.
 const CHUNK: usize = 512;
-const LANES: usize = 16;
-
-/// One weight: `exp(x)`.
-pub fn exp(x: f32) -> f32 {
-    spindle_kernels::exp(x)
-}
 
 /// Sum of the weights of all `logits`, whose largest is `max`.
 pub fn total(isa: Isa, logits: &[f32], max: f32, temperature: f32) -> f64 {
-    let mut lanes = [0.0; LANES];
+    let mut total = 0.0;
     each_chunk(
         isa,
         logits,
         |logit| (logit - max) / temperature,
-        |_, weights| add_lanes(&mut lanes, weights.iter().map(|&w| f64::from(w))),
+        |_, _, sum| total += f64::from(sum),
     );
-    lanes.iter().sum()
+    total
 }
 
 /// At temperature 1: the total, and the sum of each weight times `logit - max`.
 pub fn moments(isa: Isa, logits: &[f32], max: f32) -> (f64, f64) {
-    let (mut totals, mut moments) = ([0.0; LANES], [0.0; LANES]);
+    let (mut total, mut moment) = (0.0, 0.0);
     each_chunk(
         isa,
         logits,
         |logit| logit - max,
-        |logits, weights| {
-            add_lanes(&mut totals, weights.iter().map(|&w| f64::from(w)));
+        |logits, weights, sum| {
+            total += f64::from(sum);
             // A weight of zero may stand beside minus infinity.
-            let products = weights.iter().zip(logits).map(|(&w, &l)| {
-                if w == 0.0 {
-                    0.0
-                } else {
-                    f64::from(w) * f64::from(l - max)
-                }
-            });
-            add_lanes(&mut moments, products);
+            let weighty = weights
+                .iter()
+                .zip(logits)
+                .filter(|(weight, _)| **weight > 0.0);
+            moment += weighty
+                .map(|(&weight, &logit)| f64::from(weight) * f64::from(logit - max))
+                .sum::<f64>();
         },
     );
-    (totals.iter().sum(), moments.iter().sum())
+    (total, moment)
 }
 
-/// Calls `sink` with each chunk of logits and its weights, the exponentials of `exponent(logit)`.
+/// Calls `sink` with each chunk of logits, its weights (the exponentials of `exponent(logit)`) and their sum.
 fn each_chunk(
     isa: Isa,
     logits: &[f32],
     exponent: impl Fn(f32) -> f32,
-    mut sink: impl FnMut(&[f32], &[f32]),
+    mut sink: impl FnMut(&[f32], &[f32], f32),
 ) {
     let mut weights = [0.0; CHUNK];
     for chunk in logits.chunks(CHUNK) {
         let weights = &mut weights[..chunk.len()];
         for (weight, &logit) in weights.iter_mut().zip(chunk) {
-            // What is not a number has no weight.
             let exponent = exponent(logit);
             *weight = if exponent.is_nan() {
                 f32::NEG_INFINITY
@@ -69,14 +63,7 @@ fn each_chunk(
                 exponent
             };
         }
-        spindle_kernels::exp_in_place(isa, weights);
-        sink(chunk, weights);
+        let sum = exp_sum(isa, weights, 0.0);
+        sink(chunk, weights, sum);
     }
-}
-
-/// Adds each value to the lane of its index. Chunks start at a multiple of the lanes.
-fn add_lanes(lanes: &mut [f64; LANES], values: impl Iterator<Item = f64>) {
-    values
-        .enumerate()
-        .for_each(|(index, value)| lanes[index % LANES] += value);
 }

@@ -86,7 +86,7 @@ impl Scheduler {
         // Batch sequences keep one place beside a full house.
         let sequences_in_step = settings.sequences_max + 1;
         let pages_wanted = settings.context_len.div_ceil(PAGE_LEN) * sequences_in_step;
-        let cache = KvCache::new(config, settings.kv_kind, settings.kv_bytes, pages_wanted);
+        let cache = KvCache::new(config, settings.kv_type, settings.kv_bytes, pages_wanted);
         let pair_macs = 2 * (config.layers * config.q_width()) as u64;
         Self {
             forward: Forward::new(
@@ -129,7 +129,7 @@ impl Scheduler {
     /// # Errors
     /// Invalid arguments, a request that can never fit, or a full queue.
     pub fn submit(&mut self, mut request: Request, now: Duration) -> Result<SequenceId, ErrorCode> {
-        self.model.encode_prompt(&mut request)?;
+        self.model.encode_prompt(&mut request, self.context_len())?;
         let answer_max =
             validate::check(&request, self.model.config().vocab_len, self.context_len())?;
         let waiting = self
@@ -340,13 +340,15 @@ impl Scheduler {
         let vocab_len = self.model.config().vocab_len;
         let rows_each = outputs.len().div_ceil(team.threads());
         let (sequences, model, isa) = (&self.sequences, &*self.model, self.settings.isa);
-        let parts = logits
+        let rows = logits
             .chunks_mut(rows_each * vocab_len)
-            .zip(choices.chunks_mut(rows_each))
-            .zip(outputs.chunks(rows_each));
-        let parts = parts.zip(scratch);
-        team.run(parts, |(((logits, choices), outputs), scratch)| {
-            for ((logits, choice), output) in logits.chunks_mut(vocab_len).zip(choices).zip(outputs)
+            .zip(choices.chunks_mut(rows_each));
+        let mut parts: Vec<_> = rows.zip(outputs.chunks(rows_each)).zip(scratch).collect();
+        team.run(&mut parts, |_, (((logits, choices), outputs), scratch)| {
+            for ((logits, choice), output) in logits
+                .chunks_mut(vocab_len)
+                .zip(choices.iter_mut())
+                .zip(*outputs)
             {
                 if let Some(sequence) = sequences.get(&output.sequence) {
                     *choice =

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use spindle_kernels::Isa;
-
-use crate::kv::KvKind;
+use spindle_kernels::{Isa, KvType};
 
 /// How one model is served.
 #[derive(Clone, Debug)]
@@ -18,7 +16,7 @@ pub struct SchedulerSettings {
     /// Bytes for keys and values of all sequences; rounded down to pages, at least one page.
     pub kv_bytes: u64,
     /// How keys and values are stored. Part of the definition: another kind gives other bytes.
-    pub kv_kind: KvKind,
+    pub kv_type: KvType,
     /// Sequences that take part in a step; at least 1.
     pub sequences_max: usize,
     /// Sequences of one lane that may wait for admission.
@@ -37,7 +35,7 @@ impl SchedulerSettings {
             threads,
             context_len: 0,
             kv_bytes,
-            kv_kind: KvKind::F16,
+            kv_type: KvType::F16,
             sequences_max: 16,
             queue_max: 64,
             prefill_chunk_max: 512,
