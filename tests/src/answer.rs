@@ -51,10 +51,7 @@ impl Endpoint {
         };
         body["model"] = json!(model);
         body["temperature"] = json!(0);
-        for (name, value) in extra.as_object().expect("fields") {
-            body[name] = value.clone();
-        }
-        body
+        with(body, extra)
     }
 
     /// Asks for the whole answer.
@@ -88,15 +85,25 @@ impl Endpoint {
                 Endpoint::Completions => &choice["text"],
             };
             Choice {
-                text: text.as_str().unwrap_or_else(|| panic!("no text: {choice}")).to_owned(),
-                finish_reason: choice["finish_reason"].as_str().expect("a finish reason").to_owned(),
+                text: text
+                    .as_str()
+                    .unwrap_or_else(|| panic!("no text: {choice}"))
+                    .to_owned(),
+                finish_reason: choice["finish_reason"]
+                    .as_str()
+                    .expect("a finish reason")
+                    .to_owned(),
                 logprobs: field(choice, "logprobs").clone(),
                 token_ids: choice["token_ids"].clone(),
             }
         });
         let usage = answer["usage"].clone();
         check_usage(&usage);
-        Answer { choices: choices.collect(), usage, prompt_token_ids: answer["prompt_token_ids"].clone() }
+        Answer {
+            choices: choices.collect(),
+            usage,
+            prompt_token_ids: answer["prompt_token_ids"].clone(),
+        }
     }
 
     /// Joins the chunks of a stream with usage, checking their form and order.
@@ -106,12 +113,24 @@ impl Endpoint {
             Endpoint::Completions => ("text_completion", "cmpl-"),
         };
         let (last, chunks) = events.split_last().expect("at least one event");
-        let mut answer = Answer { choices: Vec::new(), usage: last["usage"].clone(), prompt_token_ids: Value::Null };
-        assert_eq!(last["choices"], json!([]), "usage comes last and alone: {last}");
+        let mut answer = Answer {
+            choices: Vec::new(),
+            usage: last["usage"].clone(),
+            prompt_token_ids: Value::Null,
+        };
+        assert_eq!(
+            last["choices"],
+            json!([]),
+            "usage comes last and alone: {last}"
+        );
         check_usage(&answer.usage);
         for event in events {
             check_envelope(event, object, prefix);
-            assert_eq!((&event["id"], &event["created"]), (&last["id"], &last["created"]), "{event}");
+            assert_eq!(
+                (&event["id"], &event["created"]),
+                (&last["id"], &last["created"]),
+                "{event}"
+            );
             if !event["prompt_token_ids"].is_null() {
                 answer.prompt_token_ids = event["prompt_token_ids"].clone();
             }
@@ -127,18 +146,27 @@ impl Endpoint {
             }
         }
         for choice in &answer.choices {
-            assert!(!choice.finish_reason.is_empty(), "every choice ends: {answer:?}");
+            assert!(
+                !choice.finish_reason.is_empty(),
+                "every choice ends: {answer:?}"
+            );
         }
         answer
     }
 
     fn add_delta(self, whole: &mut Choice, delta: &Value) {
-        assert!(whole.finish_reason.is_empty(), "nothing follows the finish reason: {delta}");
+        assert!(
+            whole.finish_reason.is_empty(),
+            "nothing follows the finish reason: {delta}"
+        );
         let text = match self {
             Endpoint::Chat => {
                 let first = *whole == Choice::default();
                 let role = delta["delta"]["role"].as_str();
-                assert!(role == Some("assistant") || !first, "the role comes first: {delta}");
+                assert!(
+                    role == Some("assistant") || !first,
+                    "the role comes first: {delta}"
+                );
                 delta["delta"]["content"].as_str().unwrap_or_default()
             }
             Endpoint::Completions => delta["text"].as_str().expect("a text"),
@@ -160,26 +188,60 @@ impl Answer {
     }
 
     pub fn texts(&self) -> Vec<&str> {
-        self.choices.iter().map(|choice| choice.text.as_str()).collect()
+        self.choices
+            .iter()
+            .map(|choice| choice.text.as_str())
+            .collect()
     }
+}
+
+/// An object with the fields of another one over its own.
+pub fn with(mut object: Value, fields: &Value) -> Value {
+    for (name, value) in fields.as_object().expect("fields") {
+        object[name] = value.clone();
+    }
+    object
 }
 
 fn check_envelope(answer: &Value, object: &str, prefix: &str) {
     assert_eq!(answer["object"], object, "{answer}");
-    assert!(answer["id"].as_str().is_some_and(|id| id.starts_with(prefix) && id.len() > prefix.len()), "{answer}");
-    assert!(answer["created"].as_u64().is_some_and(|created| created > 1_700_000_000), "{answer}");
+    assert!(
+        answer["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with(prefix) && id.len() > prefix.len()),
+        "{answer}"
+    );
+    assert!(
+        answer["created"]
+            .as_u64()
+            .is_some_and(|created| created > 1_700_000_000),
+        "{answer}"
+    );
     assert!(answer["model"].is_string(), "{answer}");
 }
 
 fn check_usage(usage: &Value) {
-    let count = |name: &str| usage[name].as_u64().unwrap_or_else(|| panic!("{name} in {usage}"));
-    assert_eq!(count("prompt_tokens") + count("completion_tokens"), count("total_tokens"), "{usage}");
-    assert!(usage["prompt_tokens_details"]["cached_tokens"].is_u64(), "{usage}");
+    let count = |name: &str| {
+        usage[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name} in {usage}"))
+    };
+    assert_eq!(
+        count("prompt_tokens") + count("completion_tokens"),
+        count("total_tokens"),
+        "{usage}"
+    );
+    assert!(
+        usage["prompt_tokens_details"]["cached_tokens"].is_u64(),
+        "{usage}"
+    );
 }
 
 /// A field that must be there, null or not.
 fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
-    object.get(name).unwrap_or_else(|| panic!("no {name} in {object}"))
+    object
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name} in {object}"))
 }
 
 /// Appends arrays, key by key in objects.
@@ -196,7 +258,11 @@ fn join(whole: &mut Value, part: &Value) {
                 *whole = Value::Object(Map::new());
             }
             for (name, value) in fields {
-                let slot = whole.as_object_mut().expect("an object").entry(name).or_insert(Value::Null);
+                let slot = whole
+                    .as_object_mut()
+                    .expect("an object")
+                    .entry(name)
+                    .or_insert(Value::Null);
                 join(slot, value);
             }
         }

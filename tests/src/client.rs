@@ -38,12 +38,19 @@ impl Client {
             .max_idle_connections_per_host(64)
             .max_redirects(0)
             .build();
-        Client { agent: config.into(), base: format!("http://{address}"), api_key: None }
+        Client {
+            agent: config.into(),
+            base: format!("http://{address}"),
+            api_key: None,
+        }
     }
 
     /// The same client with a key in its `authorization` header.
     pub fn with_key(&self, key: &str) -> Self {
-        Client { api_key: Some(key.to_owned()), ..self.clone() }
+        Client {
+            api_key: Some(key.to_owned()),
+            ..self.clone()
+        }
     }
 
     pub fn get(&self, path: &str) -> Reply {
@@ -76,18 +83,35 @@ impl Client {
     pub fn stream(&self, path: &str, body: &Value) -> Events<impl std::io::Read + use<>> {
         let mut body = body.clone();
         body["stream"] = Value::Bool(true);
-        let response = self.open("POST", path, &[JSON], body.to_string().as_bytes()).expect("an answer");
+        let response = self
+            .open("POST", path, &[JSON], body.to_string().as_bytes())
+            .expect("an answer");
         let status = response.status().as_u16();
         if status != 200 {
-            panic!("POST {path} {body}: {status} {}", collect(response).expect("a body").text());
+            panic!(
+                "POST {path} {body}: {status} {}",
+                collect(response).expect("a body").text()
+            );
         }
-        let content_type = response.headers().get("content-type").map(|value| value.as_bytes());
-        assert!(content_type.is_some_and(|value| value.starts_with(b"text/event-stream")), "{content_type:?}");
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .map(|value| value.as_bytes());
+        assert!(
+            content_type.is_some_and(|value| value.starts_with(b"text/event-stream")),
+            "{content_type:?}"
+        );
         Events::new(response.into_body().into_reader())
     }
 
     /// Any request, read to its end.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, ureq::Error> {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply, ureq::Error> {
         collect(self.open(method, path, headers, body)?)
     }
 
@@ -98,7 +122,9 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<http::Response<Body>, ureq::Error> {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         if let Some(key) = &self.api_key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
@@ -118,14 +144,19 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 fn collect(response: http::Response<Body>) -> Result<Reply, ureq::Error> {
     let (head, mut body) = response.into_parts();
     let body = body.with_config().limit(64 << 20).read_to_vec()?;
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    Ok(Reply {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+    })
 }
 
 impl Reply {
     /// # Panics
     /// When the body is not JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub fn text(&self) -> String {
@@ -133,22 +164,40 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().expect("a readable header"))
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("a readable header"))
     }
 
     /// Asserts an error in the API's four keys and returns its message. `param` and `code` may be null.
-    pub fn assert_error(&self, status: u16, kind: &str, param: Option<&str>, code: Option<&str>) -> String {
+    pub fn assert_error(
+        &self,
+        status: u16,
+        kind: &str,
+        param: Option<&str>,
+        code: Option<&str>,
+    ) -> String {
         let context = format!("{} {}", self.status, self.text());
         assert_eq!(self.status, status, "{context}");
-        assert_eq!(self.header("content-type"), Some("application/json"), "{context}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/json"),
+            "{context}"
+        );
         let body = self.json();
-        let error = body["error"].as_object().unwrap_or_else(|| panic!("no error object: {context}"));
+        let error = body["error"]
+            .as_object()
+            .unwrap_or_else(|| panic!("no error object: {context}"));
         let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["code", "message", "param", "type"], "{context}");
         assert_eq!(error["type"], kind, "{context}");
         assert_eq!(error["param"].as_str(), param, "{context}");
         assert_eq!(error["code"].as_str(), code, "{context}");
-        error["message"].as_str().filter(|text| !text.is_empty()).expect("a message").to_owned()
+        error["message"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .expect("a message")
+            .to_owned()
     }
 }

@@ -16,6 +16,6 @@ pub mod server;
 pub mod sse;
 pub mod wait;
 
-pub use answer::{Answer, Choice, Endpoint};
+pub use answer::{Answer, Choice, Endpoint, with};
 pub use client::{Client, Reply};
 pub use server::{Server, ServerOptions};

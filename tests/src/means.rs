@@ -11,7 +11,8 @@ const SMOLLM2: &str = "smollm2-135m-instruct.Q4_1.gguf";
 /// SmolLM2-135M-Instruct in Q4_1, from the cache of test models.
 pub fn smollm2() -> Option<PathBuf> {
     let path = cache_home().map(|cache| cache.join("spindle-test-models").join(SMOLLM2));
-    path.filter(|path| path.is_file()).or_else(|| missing(SMOLLM2))
+    path.filter(|path| path.is_file())
+        .or_else(|| missing(SMOLLM2))
 }
 
 /// A Python interpreter that can import the `openai` package.
@@ -27,7 +28,11 @@ pub fn node_modules_with_openai() -> Option<PathBuf> {
 /// The component `tests/guests/misbehave`, precompiled for this host.
 pub fn misbehaving_guest() -> Option<PathBuf> {
     let path = crate::server::target_dir().join("guests/misbehave.cwasm");
-    if path.is_file() { Some(path) } else { missing("the guest misbehave (cargo xtask guests)") }
+    if path.is_file() {
+        Some(path)
+    } else {
+        missing("the guest misbehave (cargo xtask guests)")
+    }
 }
 
 /// Says that a test did not run for want of `what`. Panics where everything must run.
@@ -40,10 +45,15 @@ pub fn missing<T>(what: &str) -> Option<T> {
 }
 
 fn from_environment(variable: &str, what: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.exists()).or_else(|| missing(what))
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
+        .or_else(|| missing(what))
 }
 
 fn cache_home() -> Option<PathBuf> {
-    let named = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let named = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     named.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
 }

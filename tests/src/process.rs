@@ -24,19 +24,39 @@ pub fn run(command: &mut Command) -> Outcome {
 /// As [`run`], with a deadline of the caller's.
 pub fn run_within(patience: Duration, command: &mut Command) -> Outcome {
     let name = format!("{command:?} ends");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = Reaped(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = Reaped(
+        command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}")),
+    );
     let stdout = Collected::start(child.0.stdout.take().expect("piped"));
     let stderr = Collected::start(child.0.stderr.take().expect("piped"));
-    let status = wait::until_within(patience, &name, || child.0.try_wait().expect("a child of ours"));
-    Outcome { status, stdout: stdout.join(), stderr: stderr.join() }
+    let status = wait::until_within(patience, &name, || {
+        child.0.try_wait().expect("a child of ours")
+    });
+    Outcome {
+        status,
+        stdout: stdout.join(),
+        stderr: stderr.join(),
+    }
 }
 
 /// Bytes of memory the process holds now.
 pub fn rss_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a VmRSS line");
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number of kB");
     kib * 1024
 }
 
@@ -63,7 +83,9 @@ impl Collected {
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                sink.lock().expect("no panic while held").extend_from_slice(&buffer[..count]);
+                sink.lock()
+                    .expect("no panic while held")
+                    .extend_from_slice(&buffer[..count]);
             }
         });
         Collected { text, reader }

@@ -29,13 +29,29 @@ pub struct Conversation {
     pub rest: Vec<u8>,
 }
 
+/// The bytes of a well-formed request with a JSON body.
+pub fn post(path: &str, body: &serde_json::Value) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).expect("a listening server");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
-        socket.set_write_timeout(Some(PATIENCE)).expect("a valid timeout");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a valid timeout");
+        socket
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");
-        Connection { socket, read: Vec::new() }
+        Connection {
+            socket,
+            read: Vec::new(),
+        }
     }
 
     /// Sends bytes; false once the server has closed.
@@ -71,7 +87,11 @@ impl Connection {
     /// When the server closes first.
     pub fn wait_for(&mut self, text: &str) {
         while find(&self.read, text.as_bytes()).is_none() {
-            assert!(self.read_more(), "closed before {text:?}: {:?}", String::from_utf8_lossy(&self.read));
+            assert!(
+                self.read_more(),
+                "closed before {text:?}: {:?}",
+                String::from_utf8_lossy(&self.read)
+            );
         }
     }
 
@@ -93,7 +113,10 @@ impl Connection {
         while let Some(response) = self.response() {
             responses.push(response);
         }
-        Conversation { responses, rest: self.read }
+        Conversation {
+            responses,
+            rest: self.read,
+        }
     }
 
     /// Reads once, blocking; false at the end of the connection.
@@ -106,8 +129,18 @@ impl Connection {
                 true
             }
             // A server that closes with unread bytes of ours resets the connection: closed all the same.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
-            Err(error) => panic!("neither answer nor close: {error}; so far {:?}", String::from_utf8_lossy(&self.read)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
+                false
+            }
+            Err(error) => panic!(
+                "neither answer nor close: {error}; so far {:?}",
+                String::from_utf8_lossy(&self.read)
+            ),
         }
     }
 }
@@ -119,17 +152,30 @@ fn parse(bytes: &[u8]) -> Option<(RawResponse, usize)> {
     let (status_line, headers) = head.split_once("\r\n").expect("found above");
     let mut words = status_line.split(' ');
     assert_eq!(words.next(), Some("HTTP/1.1"), "{status_line}");
-    let status = words.next().and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{status_line}"));
+    let status = words
+        .next()
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("{status_line}"));
     let headers = headers.to_ascii_lowercase();
     let (body, body_length) = if let Some(length) = header(&headers, "content-length") {
         let length: usize = length.parse().expect("a length");
-        (bytes.get(head_length..head_length + length)?.to_vec(), length)
+        (
+            bytes.get(head_length..head_length + length)?.to_vec(),
+            length,
+        )
     } else if header(&headers, "transfer-encoding") == Some("chunked") {
         chunked(&bytes[head_length..])?
     } else {
         (Vec::new(), 0)
     };
-    Some((RawResponse { status, headers, body }, head_length + body_length))
+    Some((
+        RawResponse {
+            status,
+            headers,
+            body,
+        },
+        head_length + body_length,
+    ))
 }
 
 /// Body and length of a whole chunked body; none while it is not whole.
@@ -158,9 +204,14 @@ impl RawResponse {
 }
 
 fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
-    headers.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    headers
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).position(|window| window == needle)
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

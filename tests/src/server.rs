@@ -36,7 +36,10 @@ pub struct Load {
 }
 
 impl Load {
-    pub const IDLE: Load = Load { running: 0, waiting: 0 };
+    pub const IDLE: Load = Load {
+        running: 0,
+        waiting: 0,
+    };
 }
 
 /// Arguments and environment of a server to be started.
@@ -53,7 +56,8 @@ impl ServerOptions {
     }
 
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -69,9 +73,19 @@ impl ServerOptions {
     pub fn start(self) -> Server {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut command = spindle(home.path());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(&self.args).envs(self.variables);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = Reaped(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(&self.args)
+            .envs(self.variables);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Reaped(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        );
         let stderr = Collected::start(child.0.stderr.take().expect("piped"));
         let address = wait::until("the server says its address", || {
             if let Some(status) = child.0.try_wait().expect("a child of ours") {
@@ -79,7 +93,12 @@ impl ServerOptions {
             }
             address_in(&stderr.so_far())
         });
-        Server { child, address, stderr, _home: home }
+        Server {
+            child,
+            address,
+            stderr,
+            _home: home,
+        }
     }
 }
 
@@ -94,7 +113,9 @@ impl Server {
         // Weak: a static is never dropped, and a server must not outlive its tests. Restarting costs milliseconds.
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         // A test that panicked while it started the server left nothing half done.
-        let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut shared = SHARED
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         shared.upgrade().unwrap_or_else(|| {
             let server = Arc::new(Server::start::<&str>([]));
             *shared = Arc::downgrade(&server);
@@ -113,7 +134,10 @@ impl Server {
     /// The id of the one loaded model.
     pub fn model(&self) -> String {
         let models = self.client().get("/v1/models").json();
-        models["data"][0]["id"].as_str().expect("a loaded model").to_owned()
+        models["data"][0]["id"]
+            .as_str()
+            .expect("a loaded model")
+            .to_owned()
     }
 
     pub fn pid(&self) -> u32 {
@@ -132,13 +156,22 @@ impl Server {
     /// What the scheduler holds at this moment.
     pub fn load(&self) -> Load {
         let health = self.client().get("/health").json();
-        let count = |name: &str| health[name].as_u64().unwrap_or_else(|| panic!("{name} in {health}"));
-        Load { running: count("running"), waiting: count("waiting") }
+        let count = |name: &str| {
+            health[name]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{name} in {health}"))
+        };
+        Load {
+            running: count("running"),
+            waiting: count("waiting"),
+        }
     }
 
     /// Waits until no generation is left.
     pub fn wait_idle(&self) {
-        wait::until("the server holds no sequence", || (self.load() == Load::IDLE).then_some(()));
+        wait::until("the server holds no sequence", || {
+            (self.load() == Load::IDLE).then_some(())
+        });
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -148,7 +181,9 @@ impl Server {
 
     /// Waits for the process to end by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        wait::until("the server ends", || self.child.0.try_wait().expect("a child of ours"))
+        wait::until("the server ends", || {
+            self.child.0.try_wait().expect("a child of ours")
+        })
     }
 
     /// The end of the process, if it has come.
@@ -160,29 +195,45 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the server at {}\n{}---", self.address, self.stderr.so_far());
+            eprintln!(
+                "--- log of the server at {}\n{}---",
+                self.address,
+                self.stderr.so_far()
+            );
         }
     }
 }
 
 /// The binary under test: `SPINDLE_BIN`, or the one this target directory holds.
 pub fn binary() -> PathBuf {
-    std::env::var_os("SPINDLE_BIN").map_or_else(|| target_dir().join("release/spindle"), PathBuf::from)
+    std::env::var_os("SPINDLE_BIN")
+        .map_or_else(|| target_dir().join("release/spindle"), PathBuf::from)
 }
 
 /// Cargo's target directory, seen from the test that runs in it.
 pub fn target_dir() -> PathBuf {
     let test = std::env::current_exe().expect("a path of our own");
     // target/PROFILE/deps/TEST
-    test.ancestors().nth(3).expect("a test inside a target directory").to_owned()
+    test.ancestors()
+        .nth(3)
+        .expect("a test inside a target directory")
+        .to_owned()
 }
 
 /// A command for the binary that sees nothing of the machine's settings.
 pub fn spindle(home: &Path) -> Command {
     let binary = binary();
-    assert!(binary.is_file(), "{} is not built: cargo xtask build", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not built: cargo xtask build",
+        binary.display()
+    );
     let mut command = Command::new(binary);
-    command.current_dir(home).env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     // A panic in the server should say where.
     command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
     command
@@ -192,7 +243,9 @@ pub fn spindle(home: &Path) -> Command {
 fn address_in(log: &str) -> Option<SocketAddr> {
     let finished = &log[..=log.rfind('\n')?];
     finished.split("http://").skip(1).find_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && !".:[]abcdef".contains(c)).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && !".:[]abcdef".contains(c))
+            .unwrap_or(rest.len());
         rest[..end].trim_end_matches(['.', ':']).parse().ok()
     })
 }
@@ -209,7 +262,10 @@ mod tests {
             ("listening on http://127.0.0.1:43", None),
             ("listening on http://127.0.0.1:4321\n", address),
             ("x http://127.0.0.1:4321/v1, and more\n", address),
-            ("see http://example.test\nserving http://127.0.0.1:4321.\n", address),
+            (
+                "see http://example.test\nserving http://127.0.0.1:4321.\n",
+                address,
+            ),
         ] {
             assert_eq!(address_in(log), expected, "{log:?}");
         }

@@ -16,19 +16,30 @@ pub struct Events<R> {
 impl<R: Read> Events<R> {
     pub fn new(body: R) -> Self {
         // One byte of buffer more than a line would hide from the server that its client does not read.
-        Events { lines: BufReader::with_capacity(1024, body), done: false }
+        Events {
+            lines: BufReader::with_capacity(1024, body),
+            done: false,
+        }
     }
 
     /// The next event's JSON; none after `[DONE]`. An early end or a broken frame is an error.
-    pub fn next(&mut self) -> std::io::Result<Option<Value>> {
-        let Some(data) = self.next_data()? else { return Ok(None) };
+    pub fn next_event(&mut self) -> std::io::Result<Option<Value>> {
+        let Some(data) = self.next_data()? else {
+            return Ok(None);
+        };
         if data == "[DONE]" {
             self.done = true;
             let mut rest = String::new();
             self.lines.read_to_string(&mut rest)?;
-            return if rest.is_empty() { Ok(None) } else { Err(broken(&rest)) };
+            return if rest.is_empty() {
+                Ok(None)
+            } else {
+                Err(broken(&rest))
+            };
         }
-        serde_json::from_str(&data).map(Some).map_err(|_| broken(&data))
+        serde_json::from_str(&data)
+            .map(Some)
+            .map_err(|_| broken(&data))
     }
 
     /// All events up to `[DONE]`.
@@ -37,7 +48,7 @@ impl<R: Read> Events<R> {
     /// When the stream is cut or a frame is malformed.
     pub fn finish(mut self) -> Vec<Value> {
         let mut events = Vec::new();
-        while let Some(event) = self.next().expect("a whole stream") {
+        while let Some(event) = self.next_event().expect("a whole stream") {
             events.push(event);
         }
         assert!(self.done, "the stream ends with [DONE]");
@@ -68,12 +79,20 @@ impl<R: Read> Events<R> {
     fn line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
         if self.lines.read_line(&mut line)? == 0 {
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "stream ended without [DONE]"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "stream ended without [DONE]",
+            ));
         }
-        line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| broken(&line))
+        line.strip_suffix('\n')
+            .map(str::to_owned)
+            .ok_or_else(|| broken(&line))
     }
 }
 
 fn broken(text: &str) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("not a frame: {text:?}"))
+    std::io::Error::new(
+        std::io::ErrorKind::InvalidData,
+        format!("not a frame: {text:?}"),
+    )
 }

@@ -22,7 +22,10 @@ pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() ->
         if let Some(value) = look() {
             return value;
         }
-        assert!(start.elapsed() < patience, "waited {patience:?} in vain until {what}");
+        assert!(
+            start.elapsed() < patience,
+            "waited {patience:?} in vain until {what}"
+        );
         std::thread::park_timeout(LOOK_EVERY);
     }
 }

@@ -10,16 +10,39 @@ const PROMPT: &str = "What is the capital of France?";
 fn answer_has_every_documented_field() {
     let server = Server::demo();
     let model = server.model();
-    let answer = server.client().ask(CHAT.path(), &CHAT.body(&model, PROMPT, &json!({})));
+    let answer = server
+        .client()
+        .ask(CHAT.path(), &CHAT.body(&model, PROMPT, &json!({})));
     CHAT.read_whole(&answer);
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    for key in ["choices", "created", "id", "model", "object", "system_fingerprint", "usage"] {
-        assert!(keys(&answer).iter().any(|found| found == key), "{key}: {answer}");
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    for key in [
+        "choices",
+        "created",
+        "id",
+        "model",
+        "object",
+        "system_fingerprint",
+        "usage",
+    ] {
+        assert!(
+            keys(&answer).iter().any(|found| found == key),
+            "{key}: {answer}"
+        );
     }
     assert_eq!(answer["model"], model);
     assert_eq!(answer["choices"][0]["logprobs"], Value::Null);
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
-    assert_eq!(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 0);
+    assert_eq!(
+        answer["usage"]["completion_tokens_details"]["reasoning_tokens"],
+        0
+    );
 }
 
 #[test]
@@ -55,9 +78,16 @@ fn stream_without_usage_has_no_usage() {
     let events = server.client().stream(CHAT.path(), &body).finish();
     for event in &events {
         assert!(event.get("usage").is_none_or(Value::is_null), "{event}");
-        assert_eq!(event["choices"].as_array().map(Vec::len), Some(1), "{event}");
+        assert_eq!(
+            event["choices"].as_array().map(Vec::len),
+            Some(1),
+            "{event}"
+        );
     }
-    assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "length");
+    assert_eq!(
+        events.last().unwrap()["choices"][0]["finish_reason"],
+        "length"
+    );
 }
 
 #[test]
@@ -66,7 +96,11 @@ fn both_limits_of_length_mean_tokens() {
     let (client, model) = (server.client(), server.model());
     for name in ["max_tokens", "max_completion_tokens"] {
         for limit in [1, 2, 17] {
-            let body = CHAT.body(&model, PROMPT, &json!({name: limit, "ignore_eos": true, "return_token_ids": true}));
+            let body = CHAT.body(
+                &model,
+                PROMPT,
+                &json!({name: limit, "ignore_eos": true, "return_token_ids": true}),
+            );
             let answer = CHAT.whole(&client, &body);
             assert_eq!(answer.choices[0].finish_reason, "length");
             assert_eq!(answer.usage["completion_tokens"], limit);
@@ -78,10 +112,21 @@ fn both_limits_of_length_mean_tokens() {
 #[test]
 fn usage_counts_the_prompt_that_was_rendered() {
     let server = Server::demo();
-    let body = CHAT.body(&server.model(), PROMPT, &json!({"return_token_ids": true, "n": 3, "max_tokens": 4}));
+    let body = CHAT.body(
+        &server.model(),
+        PROMPT,
+        &json!({"return_token_ids": true, "n": 3, "max_tokens": 4}),
+    );
     let answer = CHAT.whole(&server.client(), &body);
-    assert_eq!(answer.usage["prompt_tokens"], answer.prompt_token_ids.as_array().unwrap().len());
-    let generated: usize = answer.choices.iter().map(|choice| choice.token_ids.as_array().unwrap().len()).sum();
+    assert_eq!(
+        answer.usage["prompt_tokens"],
+        answer.prompt_token_ids.as_array().unwrap().len()
+    );
+    let generated: usize = answer
+        .choices
+        .iter()
+        .map(|choice| choice.token_ids.as_array().unwrap().len())
+        .sum();
     assert_eq!(answer.usage["completion_tokens"], generated);
 }
 
@@ -93,7 +138,10 @@ fn text_parts_are_the_text_they_join_to() {
     let mut parts = plain.clone();
     parts["messages"][0]["content"] =
         json!([{"type": "text", "text": &PROMPT[..7]}, {"type": "text", "text": &PROMPT[7..]}]);
-    assert_eq!(CHAT.whole(&client, &plain).choices, CHAT.whole(&client, &parts).choices);
+    assert_eq!(
+        CHAT.whole(&client, &plain).choices,
+        CHAT.whole(&client, &parts).choices
+    );
 }
 
 #[test]
@@ -119,8 +167,15 @@ fn fields_without_effect_are_taken_silently() {
         "response_format": {"type": "text"}, "tools": null, "stop": null, "logprobs": false, "logit_bias": {},
         "presence_penalty": 0, "frequency_penalty": 0, "top_p": 1, "seed": null,
     });
-    let reply = server.client().post(CHAT.path(), &CHAT.body(&server.model(), PROMPT, &extra));
-    assert_eq!((reply.status, reply.header("x-spindle-ignored")), (200, None), "{}", reply.text());
+    let reply = server
+        .client()
+        .post(CHAT.path(), &CHAT.body(&server.model(), PROMPT, &extra));
+    assert_eq!(
+        (reply.status, reply.header("x-spindle-ignored")),
+        (200, None),
+        "{}",
+        reply.text()
+    );
 }
 
 #[test]
@@ -132,7 +187,11 @@ fn unknown_fields_are_ignored_and_named() {
         body["stream"] = json!(stream);
         let reply = server.client().post(CHAT.path(), &body);
         assert_eq!(reply.status, 200);
-        let mut names: Vec<_> = reply.header("x-spindle-ignored").expect("the header").split(", ").collect();
+        let mut names: Vec<_> = reply
+            .header("x-spindle-ignored")
+            .expect("the header")
+            .split(", ")
+            .collect();
         names.sort_unstable();
         assert_eq!(names, ["cache_prompt", "mirostat"]);
     }
@@ -142,12 +201,25 @@ fn unknown_fields_are_ignored_and_named() {
 fn request_id_goes_in_and_comes_out() {
     let server = Server::demo();
     let client = server.client();
-    let body = CHAT.body(&server.model(), PROMPT, &json!({"max_tokens": 1})).to_string();
+    let body = CHAT
+        .body(&server.model(), PROMPT, &json!({"max_tokens": 1}))
+        .to_string();
     let json_type = ("content-type", "application/json");
-    let named = client.send("POST", CHAT.path(), &[json_type, ("x-request-id", "mine-42")], body.as_bytes()).unwrap();
+    let named = client
+        .send(
+            "POST",
+            CHAT.path(),
+            &[json_type, ("x-request-id", "mine-42")],
+            body.as_bytes(),
+        )
+        .unwrap();
     assert_eq!(named.header("x-request-id"), Some("mine-42"));
     let mut made: Vec<String> = (0..2)
-        .map(|_| client.send("POST", CHAT.path(), &[json_type], body.as_bytes()).unwrap())
+        .map(|_| {
+            client
+                .send("POST", CHAT.path(), &[json_type], body.as_bytes())
+                .unwrap()
+        })
         .map(|reply| reply.header("x-request-id").expect("an id").to_owned())
         .collect();
     made.dedup();
@@ -164,6 +236,10 @@ fn cached_prompts_are_counted() {
     let first = CHAT.whole(&server.client(), &body);
     let second = CHAT.whole(&server.client(), &body);
     assert_eq!(first.usage["prompt_tokens_details"]["cached_tokens"], 0);
-    assert!(second.usage["prompt_tokens_details"]["cached_tokens"].as_u64() > Some(0), "{:?}", second.usage);
+    assert!(
+        second.usage["prompt_tokens_details"]["cached_tokens"].as_u64() > Some(0),
+        "{:?}",
+        second.usage
+    );
     assert_eq!(first.choices, second.choices);
 }

@@ -21,9 +21,17 @@ fn check_failure(args: &[&str], code: i32, words: &[&str]) {
     assert_eq!(outcome.status.code(), Some(code), "{args:?}: {outcome:?}");
     assert_eq!(outcome.stdout, "", "{args:?}: stdout carries results only");
     for word in words {
-        assert!(outcome.stderr.contains(word), "{args:?}: {word:?} in {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(word),
+            "{args:?}: {word:?} in {}",
+            outcome.stderr
+        );
     }
-    assert!(!outcome.stderr.contains("panicked"), "{args:?}: {}", outcome.stderr);
+    assert!(
+        !outcome.stderr.contains("panicked"),
+        "{args:?}: {}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -43,9 +51,33 @@ fn usage_errors_are_two() {
 
 #[test]
 fn settings_that_cannot_be_are_three() {
-    check_failure(&["serve", "--listen", "0.0.0.0:0"], 3, &["--api-key", "--insecure-no-auth"]);
-    check_failure(&["serve", "--listen", "127.0.0.1:0", "--api-key-file", "nothing-here"], 3, &["nothing-here"]);
-    check_failure(&["serve", "--listen", "127.0.0.1:0", "--chat-template-file", "nothing-here"], 3, &["nothing-here"]);
+    check_failure(
+        &["serve", "--listen", "0.0.0.0:0"],
+        3,
+        &["--api-key", "--insecure-no-auth"],
+    );
+    check_failure(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--api-key-file",
+            "nothing-here",
+        ],
+        3,
+        &["nothing-here"],
+    );
+    check_failure(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--chat-template-file",
+            "nothing-here",
+        ],
+        3,
+        &["nothing-here"],
+    );
 }
 
 #[test]
@@ -57,13 +89,23 @@ fn models_that_cannot_be_are_four() {
         path.into_os_string().into_string().unwrap()
     };
     let serve = |model: &str, words: &[&str]| {
-        check_failure(&["serve", "--listen", "127.0.0.1:0", "--model", model], 4, words);
+        check_failure(
+            &["serve", "--listen", "127.0.0.1:0", "--model", model],
+            4,
+            words,
+        );
         check_failure(&["run", "--model", model, "Hi"], 4, words);
     };
     serve("nothing-here.gguf", &["nothing-here.gguf", "hint:"]);
     serve(folder.path().to_str().unwrap(), &["hint:"]);
     serve(&file("empty.gguf", b""), &["empty.gguf"]);
-    serve(&file("text.gguf", b"this is no model at all, only a text that is long enough"), &["text.gguf"]);
+    serve(
+        &file(
+            "text.gguf",
+            b"this is no model at all, only a text that is long enough",
+        ),
+        &["text.gguf"],
+    );
     // A header that promises 2^61 tensors.
     let mut huge = b"GGUF\x03\0\0\0".to_vec();
     huge.extend_from_slice(&(1u64 << 61).to_le_bytes());
@@ -73,14 +115,23 @@ fn models_that_cannot_be_are_four() {
 
 #[test]
 fn a_cut_model_file_is_four() {
-    let Some(weights) = means::smollm2() else { return };
+    let Some(weights) = means::smollm2() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.gguf");
     let mut head = vec![0; 4 << 20];
-    std::fs::File::open(weights).unwrap().read_exact(&mut head).unwrap();
+    std::fs::File::open(weights)
+        .unwrap()
+        .read_exact(&mut head)
+        .unwrap();
     std::fs::write(&path, head).unwrap();
     let path = path.to_str().unwrap();
-    check_failure(&["serve", "--listen", "127.0.0.1:0", "--model", path], 4, &["cut.gguf"]);
+    check_failure(
+        &["serve", "--listen", "127.0.0.1:0", "--model", path],
+        4,
+        &["cut.gguf"],
+    );
 }
 
 #[test]
@@ -94,7 +145,12 @@ fn a_taken_port_is_five() {
 fn errors_have_no_colours_without_a_terminal() {
     let home = tempfile::tempdir().unwrap();
     let mut command = spindle(home.path());
-    let outcome = process::run(command.env_remove("NO_COLOR").args(["serve", "--model", "nothing-here"]));
+    let outcome =
+        process::run(
+            command
+                .env_remove("NO_COLOR")
+                .args(["serve", "--model", "nothing-here"]),
+        );
     assert!(!outcome.stderr.contains('\u{1b}'), "{:?}", outcome.stderr);
 }
 
@@ -102,14 +158,32 @@ fn errors_have_no_colours_without_a_terminal() {
 fn help_names_what_a_user_needs() {
     for (args, words) in [
         (&["--help"][..], &["serve", "run", "Usage"][..]),
-        (&["serve", "--help"], &["--listen", "--model", "--ctx-size", "--threads", "--parallel", "--api-key", "SPINDLE_CTX_SIZE"]),
+        (
+            &["serve", "--help"],
+            &[
+                "--listen",
+                "--model",
+                "--ctx-size",
+                "--threads",
+                "--parallel",
+                "--api-key",
+                "SPINDLE_CTX_SIZE",
+            ],
+        ),
         (&["run", "--help"], &["--model", "--temp", "--seed"]),
         (&["--version"], &["spindle 0."]),
     ] {
         let outcome = run(args);
-        assert!(outcome.status.success() && outcome.stderr.is_empty(), "{args:?}: {outcome:?}");
+        assert!(
+            outcome.status.success() && outcome.stderr.is_empty(),
+            "{args:?}: {outcome:?}"
+        );
         for word in words {
-            assert!(outcome.stdout.contains(word), "{args:?}: {word} in {}", outcome.stdout);
+            assert!(
+                outcome.stdout.contains(word),
+                "{args:?}: {word} in {}",
+                outcome.stdout
+            );
         }
     }
 }
@@ -117,27 +191,59 @@ fn help_names_what_a_user_needs() {
 #[test]
 fn run_prints_the_answer_and_nothing_else() {
     let ask = |extra: &[&str]| {
-        let outcome = run(&[&["run", "--temp", "0"], extra, &["What is the opposite of hot?"]].concat());
+        let outcome = run(&[
+            &["run", "--temp", "0"],
+            extra,
+            &["What is the opposite of hot?"],
+        ]
+        .concat());
         assert!(outcome.status.success(), "{outcome:?}");
         outcome.stdout
     };
     let answer = ask(&[]);
-    assert!(!answer.trim().is_empty() && answer.ends_with('\n'), "{answer:?}");
+    assert!(
+        !answer.trim().is_empty() && answer.ends_with('\n'),
+        "{answer:?}"
+    );
     assert_eq!(answer, ask(&["--threads", "1"]));
     // The server says the same: one model, one template, one definition.
     let server = Server::demo();
-    let body = spindle_tests::Endpoint::Chat.body(&server.model(), "What is the opposite of hot?", &serde_json::json!({}));
-    assert_eq!(answer.trim_end(), spindle_tests::Endpoint::Chat.whole(&server.client(), &body).text().trim_end());
+    let body = spindle_tests::Endpoint::Chat.body(
+        &server.model(),
+        "What is the opposite of hot?",
+        &serde_json::json!({}),
+    );
+    assert_eq!(
+        answer.trim_end(),
+        spindle_tests::Endpoint::Chat
+            .whole(&server.client(), &body)
+            .text()
+            .trim_end()
+    );
 }
 
 #[test]
 fn a_closed_pipe_is_success() {
     let home = tempfile::tempdir().unwrap();
     let mut command = spindle(home.path());
-    command.args(["run", "--predict", "400", "Tell me a little story."]).stdin(Stdio::null());
-    let mut child = Reaped(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    command
+        .args(["run", "--predict", "400", "Tell me a little story."])
+        .stdin(Stdio::null());
+    let mut child = Reaped(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     let mut first = [0];
-    child.0.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    child
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
     // The pipe is closed here: whatever comes next has no reader.
     let status = wait::until("the answer's writer ends", || child.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
@@ -146,28 +252,66 @@ fn a_closed_pipe_is_success() {
 #[test]
 fn settings_come_from_the_environment_below_the_command_line() {
     let home = tempfile::tempdir().unwrap();
-    let outcome = process::run(spindle(home.path()).env("SPINDLE_MODEL", "from-environment.gguf").arg("serve"));
+    let outcome = process::run(
+        spindle(home.path())
+            .env("SPINDLE_MODEL", "from-environment.gguf")
+            .arg("serve"),
+    );
     assert_eq!(outcome.status.code(), Some(4), "{outcome:?}");
-    assert!(outcome.stderr.contains("from-environment.gguf"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("from-environment.gguf"),
+        "{}",
+        outcome.stderr
+    );
     let mut command = spindle(home.path());
-    command.env("SPINDLE_MODEL", "from-environment.gguf").args(["serve", "--model", "from-flag.gguf"]);
+    command.env("SPINDLE_MODEL", "from-environment.gguf").args([
+        "serve",
+        "--model",
+        "from-flag.gguf",
+    ]);
     let outcome = process::run(&mut command);
-    assert!(outcome.stderr.contains("from-flag.gguf"), "{}", outcome.stderr);
-    let outcome = process::run(spindle(home.path()).env("LLAMA_ARG_MODEL", "from-llama.gguf").arg("serve"));
-    assert!(outcome.stderr.contains("from-llama.gguf"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("from-flag.gguf"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = process::run(
+        spindle(home.path())
+            .env("LLAMA_ARG_MODEL", "from-llama.gguf")
+            .arg("serve"),
+    );
+    assert!(
+        outcome.stderr.contains("from-llama.gguf"),
+        "{}",
+        outcome.stderr
+    );
     // Kubernetes sets SPINDLE_PORT=tcp://.. for a service of that name: it is no setting.
-    let server = spindle_tests::server::ServerOptions::default().variable("SPINDLE_PORT", "tcp://10.0.0.1:80").start();
+    let server = spindle_tests::server::ServerOptions::default()
+        .variable("SPINDLE_PORT", "tcp://10.0.0.1:80")
+        .start();
     assert_eq!(server.client().get("/livez").status, 200);
 }
 
 #[test]
 fn start_up_says_what_serves_and_how_to_ask() {
     let server = Server::start(["--threads", "2"]);
-    let log = wait::until("the start-up lines are complete", || Some(server.log()).filter(|log| log.contains("curl")));
-    for word in [&server.model(), "127.0.0.1", "threads", "/v1/chat/completions"] {
+    let log = wait::until("the start-up lines are complete", || {
+        Some(server.log()).filter(|log| log.contains("curl"))
+    });
+    for word in [
+        &server.model(),
+        "127.0.0.1",
+        "threads",
+        "/v1/chat/completions",
+    ] {
         assert!(log.contains(word), "{word} in {log}");
     }
-    assert!(["avx2", "avx512", "scalar", "neon"].iter().any(|isa| log.to_lowercase().contains(isa)), "the ISA in {log}");
+    assert!(
+        ["avx2", "avx512", "scalar", "neon"]
+            .iter()
+            .any(|isa| log.to_lowercase().contains(isa)),
+        "the ISA in {log}"
+    );
     // The line to paste is a command that works.
     let start = log.find("curl ").unwrap();
     let command = log[start..].lines().next().unwrap();
@@ -175,7 +319,10 @@ fn start_up_says_what_serves_and_how_to_ask() {
         means::missing::<()>("curl");
         return;
     }
-    let outcome = process::run(std::process::Command::new("sh").args(["-c", &format!("{command} --silent --show-error --fail")]));
+    let outcome = process::run(
+        std::process::Command::new("sh")
+            .args(["-c", &format!("{command} --silent --show-error --fail")]),
+    );
     assert!(outcome.status.success(), "{command}: {outcome:?}");
 }
 

@@ -34,37 +34,56 @@ impl Servers {
             .env("OPENAI_BASE_URL", url(&self.plain))
             .env("OPENAI_API_KEY", KEY)
             .env("SPINDLE_TEST_BUSY_URL", url(&self.busy))
-            .env("SPINDLE_TEST_MODEL", models["data"][0]["id"].as_str().expect("a model"));
+            .env(
+                "SPINDLE_TEST_MODEL",
+                models["data"][0]["id"].as_str().expect("a model"),
+            );
     }
 
     fn check(&self, mut command: Command) {
         self.point(&mut command);
         let outcome = process::run_within(PATIENCE, &mut command);
-        assert!(outcome.status.success(), "{command:?}\n{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            outcome.status.success(),
+            "{command:?}\n{}{}",
+            outcome.stdout,
+            outcome.stderr
+        );
     }
 }
 
 fn scripts(client: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(client)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(client)
 }
 
 #[test]
 fn python_package_works_unmodified() {
-    let Some(python) = means::python_with_openai() else { return };
+    let Some(python) = means::python_with_openai() else {
+        return;
+    };
     let mut command = Command::new(python);
-    command.args(["-B", "-m", "unittest", "discover", "--start-directory"]).arg(scripts("python"));
+    command
+        .args(["-B", "-m", "unittest", "discover", "--start-directory"])
+        .arg(scripts("python"));
     Servers::start().check(command);
 }
 
 #[test]
 fn node_package_works_unmodified() {
-    let Some(modules) = means::node_modules_with_openai() else { return };
+    let Some(modules) = means::node_modules_with_openai() else {
+        return;
+    };
     // Node looks for packages beside the script, so the script goes where the packages are linked.
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
     let script = folder.path().join("openai.test.mjs");
     std::fs::copy(scripts("node").join("openai.test.mjs"), &script).unwrap();
     let mut command = Command::new("node");
-    command.args(["--test", "--test-reporter=spec"]).arg(script).current_dir(folder.path());
+    command
+        .args(["--test", "--test-reporter=spec"])
+        .arg(script)
+        .current_dir(folder.path());
     Servers::start().check(command);
 }

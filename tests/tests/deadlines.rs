@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spindle_tests::raw::Connection;
+use spindle_tests::raw::{self, Connection};
 use spindle_tests::server::Load;
 use spindle_tests::{Endpoint, Server, wait};
 
@@ -20,7 +20,10 @@ const WRITE_STALL: Duration = Duration::from_secs(30);
 
 fn assert_near(what: &str, elapsed: Duration, deadline: Duration) {
     let (least, most) = (deadline.saturating_sub(EARLY), deadline + LATE);
-    assert!((least..=most).contains(&elapsed), "{what}: ended after {elapsed:?}, due after {deadline:?}");
+    assert!(
+        (least..=most).contains(&elapsed),
+        "{what}: ended after {elapsed:?}, due after {deadline:?}"
+    );
 }
 
 /// A head that never ends is closed, even if it keeps dripping.
@@ -36,7 +39,13 @@ fn slow_head(server: &Server, dripping: bool) {
         return;
     }
     let found = connection.conversation();
-    assert!(found.responses.iter().all(|response| response.status == 408), "{found:?}");
+    assert!(
+        found
+            .responses
+            .iter()
+            .all(|response| response.status == 408),
+        "{found:?}"
+    );
     assert_near("unfinished head", start.elapsed(), HEAD);
 }
 
@@ -48,7 +57,11 @@ fn slow_body(server: &Server) {
         "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"model\":",
     );
     let found = connection.conversation();
-    let statuses: Vec<u16> = found.responses.iter().map(|response| response.status).collect();
+    let statuses: Vec<u16> = found
+        .responses
+        .iter()
+        .map(|response| response.status)
+        .collect();
     assert_eq!(statuses, [408], "{found:?}");
     assert_near("unfinished body", start.elapsed(), BODY_IDLE);
 }
@@ -57,25 +70,33 @@ fn slow_body(server: &Server) {
 fn unread_stream(server: &Server) {
     let fields = json!({"stream": true, "logprobs": true, "top_logprobs": 20, "ignore_eos": true, "max_tokens": 400});
     let model = server.model();
-    let body = Endpoint::Chat.body(&model, "Tell me a little story.", &fields).to_string();
+    let body = Endpoint::Chat.body(&model, "Tell me a little story.", &fields);
     let start = Instant::now();
     let mut connection = Connection::open(server.address());
-    connection.send(format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    ));
-    wait::until("the stream runs", || (server.load().running == 1).then_some(()));
+    connection.send(raw::post("/v1/chat/completions", &body));
+    wait::until("the stream runs", || {
+        (server.load().running == 1).then_some(())
+    });
     // Others are served as ever, for longer than the unread answer would take.
     for _ in 0..2 {
         let mut read = Endpoint::Chat.body(&model, "Tell me a little story.", &fields);
         read["stream"] = json!(false);
         Endpoint::Chat.whole(&server.client(), &read);
     }
-    assert_eq!(server.load().running, 1, "paused, not finished and not dropped");
-    wait::until("the unread stream is ended", || (server.load() == Load::IDLE).then_some(()));
+    assert_eq!(
+        server.load().running,
+        1,
+        "paused, not finished and not dropped"
+    );
+    wait::until("the unread stream is ended", || {
+        (server.load() == Load::IDLE).then_some(())
+    });
     assert_near("unread stream", start.elapsed(), WRITE_STALL);
     let found = connection.conversation();
-    assert!(found.responses.is_empty(), "a cut stream does not look whole: {found:?}");
+    assert!(
+        found.responses.is_empty(),
+        "a cut stream does not look whole: {found:?}"
+    );
 }
 
 #[test]
@@ -99,7 +120,11 @@ fn probes_answer_beside_a_thousand_slow_clients() {
     let mut slow: Vec<Connection> = (0..1_000)
         .map(|index| {
             let mut connection = Connection::open(server.address());
-            connection.send(if index % 2 == 0 { "GET /livez HT" } else { "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{" });
+            connection.send(if index % 2 == 0 {
+                "GET /livez HT"
+            } else {
+                "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+            });
             connection
         })
         .collect();

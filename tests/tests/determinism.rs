@@ -22,18 +22,31 @@ fn probes(model: &str) -> Vec<(Endpoint, Value)> {
 }
 
 fn answers(client: &Client, probes: &[(Endpoint, Value)]) -> Vec<Vec<Choice>> {
-    probes.iter().map(|(endpoint, body)| endpoint.whole(client, body).choices).collect()
+    probes
+        .iter()
+        .map(|(endpoint, body)| endpoint.whole(client, body).choices)
+        .collect()
 }
 
 /// A request nobody compares: only there to share the steps.
 fn companion(model: &str, number: usize) -> (Endpoint, Value) {
-    let prompt = format!("Number {number}. {}", "Count on and on. ".repeat(number * 3 % 41));
+    let prompt = format!(
+        "Number {number}. {}",
+        "Count on and on. ".repeat(number * 3 % 41)
+    );
     let extra = json!({"temperature": 1.4, "seed": number, "max_tokens": 20 + number * 7 % 80, "ignore_eos": true});
-    (Endpoint::Completions, Endpoint::Completions.body(model, &prompt, &extra))
+    (
+        Endpoint::Completions,
+        Endpoint::Completions.body(model, &prompt, &extra),
+    )
 }
 
 /// Answers the probes again and again while 15 companions come, go and hang up.
-fn answers_in_company(server: &Server, probes: &[(Endpoint, Value)], companions: usize) -> Vec<Vec<Choice>> {
+fn answers_in_company(
+    server: &Server,
+    probes: &[(Endpoint, Value)],
+    companions: usize,
+) -> Vec<Vec<Choice>> {
     let (client, model) = (server.client(), server.model());
     let everyone = Barrier::new(companions + 1);
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -50,8 +63,8 @@ fn answers_in_company(server: &Server, probes: &[(Endpoint, Value)], companions:
                     if number % 3 == 0 {
                         // Hangs up after its first events.
                         let mut events = client.stream(endpoint.path(), &body);
-                        let _ = events.next();
-                        let _ = events.next();
+                        let _ = events.next_event();
+                        let _ = events.next_event();
                     } else {
                         let _: Answer = endpoint.whole(client, &body);
                     }
@@ -59,7 +72,8 @@ fn answers_in_company(server: &Server, probes: &[(Endpoint, Value)], companions:
             });
         }
         everyone.wait();
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answers(&client, probes)));
+        let found =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answers(&client, probes)));
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -73,9 +87,21 @@ fn check(settings: &[&[&str]], companions: usize) {
     drop(plain);
     for args in settings {
         let server = Server::start(*args);
-        assert_eq!(answers(&server.client(), &probes), expected, "{args:?}, alone");
-        assert_eq!(answers(&server.client(), &probes), expected, "{args:?}, from the cache");
-        assert_eq!(answers_in_company(&server, &probes, companions), expected, "{args:?}, in company");
+        assert_eq!(
+            answers(&server.client(), &probes),
+            expected,
+            "{args:?}, alone"
+        );
+        assert_eq!(
+            answers(&server.client(), &probes),
+            expected,
+            "{args:?}, from the cache"
+        );
+        assert_eq!(
+            answers_in_company(&server, &probes, companions),
+            expected,
+            "{args:?}, in company"
+        );
         server.wait_idle();
     }
 }
@@ -101,6 +127,10 @@ fn streams_carry_the_same_bytes() {
     let server = Server::demo();
     for (endpoint, body) in probes(&server.model()) {
         let whole = endpoint.whole(&server.client(), &body);
-        assert_eq!(endpoint.streamed(&server.client(), &body).choices, whole.choices, "{body}");
+        assert_eq!(
+            endpoint.streamed(&server.client(), &body).choices,
+            whole.choices,
+            "{body}"
+        );
     }
 }

@@ -5,32 +5,36 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
-use spindle_tests::raw::Connection;
+use spindle_tests::raw::{self, Connection};
 use spindle_tests::server::Load;
-use spindle_tests::{Endpoint, Server, ServerOptions, means, wait};
+use spindle_tests::{Endpoint, Server, ServerOptions, means, wait, with};
 
 /// A step of this model and the cost of looking, on a machine that does other things too.
 const ONE_STEP: Duration = Duration::from_millis(1_500);
 
 /// A real model: its steps are long enough to leave in the middle of one.
 fn smollm2(args: &[&str]) -> Option<Server> {
-    Some(ServerOptions::default().arg("--model").arg(means::smollm2()?).args(args).start())
+    Some(
+        ServerOptions::default()
+            .arg("--model")
+            .arg(means::smollm2()?)
+            .args(args)
+            .start(),
+    )
 }
 
 /// A request that would run for minutes.
 fn endless(server: &Server, prompt: &str, extra: serde_json::Value) -> String {
-    let mut fields = json!({"max_tokens": 3_000, "ignore_eos": true});
-    fields.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    let body = Endpoint::Completions.body(&server.model(), prompt, &fields).to_string();
-    format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    let fields = with(json!({"max_tokens": 3_000, "ignore_eos": true}), &extra);
+    let body = Endpoint::Completions.body(&server.model(), prompt, &fields);
+    raw::post("/v1/completions", &body)
 }
 
 fn wait_for(server: &Server, running: u64, waiting: u64) {
     let load = Load { running, waiting };
-    wait::until(&format!("the server holds {load:?}"), || (server.load() == load).then_some(()));
+    wait::until(&format!("the server holds {load:?}"), || {
+        (server.load() == load).then_some(())
+    });
 }
 
 /// Hangs up and asserts that everything is free one step later.
@@ -44,14 +48,26 @@ fn leave(server: &Server, connection: Connection, name: &str) {
 
 #[test]
 fn whoever_leaves_frees_his_place_within_one_step() {
-    let Some(server) = smollm2(&["--ctx-size", "4096"]) else { return };
+    let Some(server) = smollm2(&["--ctx-size", "4096"]) else {
+        return;
+    };
     let long = "word ".repeat(3_500);
     for (name, prompt, extra, running) in [
         ("mid-stream", "Once", json!({"stream": true}), 1),
-        ("mid-stream, four choices", "Once", json!({"stream": true, "n": 4, "max_tokens": 500}), 4),
+        (
+            "mid-stream, four choices",
+            "Once",
+            json!({"stream": true, "n": 4, "max_tokens": 500}),
+            4,
+        ),
         ("whole answer", "Once", json!({}), 1),
         ("mid-prefill", long.as_str(), json!({"max_tokens": 10}), 1),
-        ("mid-prefill of a stream", long.as_str(), json!({"max_tokens": 10, "stream": true}), 1),
+        (
+            "mid-prefill of a stream",
+            long.as_str(),
+            json!({"max_tokens": 10, "stream": true}),
+            1,
+        ),
     ] {
         let mut connection = Connection::open(server.address());
         connection.send(endless(&server, prompt, extra));
@@ -65,7 +81,9 @@ fn whoever_leaves_frees_his_place_within_one_step() {
 
 #[test]
 fn whoever_leaves_the_queue_frees_his_place_too() {
-    let Some(server) = smollm2(&["--ctx-size", "4096", "--parallel", "1"]) else { return };
+    let Some(server) = smollm2(&["--ctx-size", "4096", "--parallel", "1"]) else {
+        return;
+    };
     let mut first = Connection::open(server.address());
     first.send(endless(&server, "Once", json!({"stream": true})));
     wait_for(&server, 1, 0);
@@ -80,11 +98,17 @@ fn whoever_leaves_the_queue_frees_his_place_too() {
 #[test]
 fn sixty_four_streams_at_once_finish() {
     let server = Server::start::<&str>([]);
-    let body = Endpoint::Chat.body(&server.model(), "Tell me a little story.", &json!({"max_tokens": 50, "ignore_eos": true}));
+    let body = Endpoint::Chat.body(
+        &server.model(),
+        "Tell me a little story.",
+        &json!({"max_tokens": 50, "ignore_eos": true}),
+    );
     let client = server.client();
     let expected = Endpoint::Chat.whole(&client, &body).choices;
     std::thread::scope(|scope| {
-        let streams: Vec<_> = (0..64).map(|_| scope.spawn(|| Endpoint::Chat.streamed(&client, &body).choices)).collect();
+        let streams: Vec<_> = (0..64)
+            .map(|_| scope.spawn(|| Endpoint::Chat.streamed(&client, &body).choices))
+            .collect();
         for stream in streams {
             assert_eq!(stream.join().expect("a whole stream"), expected);
         }
@@ -95,12 +119,9 @@ fn sixty_four_streams_at_once_finish() {
 /// A stream that its client does not read: it fills the buffers between and is paused there.
 fn held_stream(server: &Server) -> Connection {
     let fields = json!({"stream": true, "logprobs": true, "top_logprobs": 20, "ignore_eos": true, "max_tokens": 400});
-    let body = Endpoint::Chat.body(&server.model(), "Tell me a little story.", &fields).to_string();
+    let body = Endpoint::Chat.body(&server.model(), "Tell me a little story.", &fields);
     let mut connection = Connection::open(server.address());
-    connection.send(format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    ));
+    connection.send(raw::post("/v1/chat/completions", &body));
     connection
 }
 
@@ -113,9 +134,16 @@ fn a_full_queue_is_too_many_requests() {
         wait_for(&server, running, waiting);
     }
     for endpoint in Endpoint::BOTH {
-        let reply = server.client().post(endpoint.path(), &endpoint.body(&server.model(), "Hi", &json!({})));
+        let reply = server.client().post(
+            endpoint.path(),
+            &endpoint.body(&server.model(), "Hi", &json!({})),
+        );
         reply.assert_error(429, "requests", None, Some("rate_limit_exceeded"));
-        let seconds: u64 = reply.header("retry-after").expect("retry-after").parse().expect("seconds");
+        let seconds: u64 = reply
+            .header("retry-after")
+            .expect("retry-after")
+            .parse()
+            .expect("seconds");
         assert!((1..=120).contains(&seconds), "{seconds}");
     }
     // Those who have a place keep it, and there is room again when one leaves.
@@ -136,14 +164,22 @@ fn a_drained_server_finishes_its_streams() {
     idle.send(ask);
     assert_eq!(idle.response().map(|response| response.status), Some(200));
     server.signal(Signal::TERM);
-    wait::until("nothing new is accepted", || std::net::TcpStream::connect(server.address()).err());
+    wait::until("nothing new is accepted", || {
+        std::net::TcpStream::connect(server.address()).err()
+    });
     // Who still has a connection is told, or finds it closed.
     idle.send(ask);
-    assert!(idle.response().is_none_or(|response| response.status == 503));
+    assert!(
+        idle.response()
+            .is_none_or(|response| response.status == 503)
+    );
     assert_eq!(server.ended(), None, "a stream is still unread");
     let found = stream.conversation();
     assert_eq!(found.responses.len(), 1);
-    assert!(found.responses[0].body.ends_with(b"data: [DONE]\n\n"), "the stream is whole");
+    assert!(
+        found.responses[0].body.ends_with(b"data: [DONE]\n\n"),
+        "the stream is whole"
+    );
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -163,7 +199,13 @@ fn a_second_interrupt_ends_at_once() {
     let stream = held_stream(&server);
     wait_for(&server, 1, 0);
     server.signal(Signal::INT);
-    wait::until("the drain is announced", || server.log().to_lowercase().contains("ctrl-c again").then_some(()));
+    wait::until("the drain is announced", || {
+        server
+            .log()
+            .to_lowercase()
+            .contains("ctrl-c again")
+            .then_some(())
+    });
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(130));
     drop(stream);

@@ -35,7 +35,14 @@ enum Seen {
 fn server(args: &[&str]) -> Option<Server> {
     let mut mount = std::ffi::OsString::from(format!("{MOUNT}="));
     mount.push(means::misbehaving_guest()?);
-    Some(ServerOptions::default().arg("--test-guest").arg(mount).args(["--guest-cpu-ms", "500"]).args(args).start())
+    Some(
+        ServerOptions::default()
+            .arg("--test-guest")
+            .arg(mount)
+            .args(["--guest-cpu-ms", "500"])
+            .args(args)
+            .start(),
+    )
 }
 
 /// Asks the guest to misbehave and asserts what its client must see.
@@ -43,14 +50,23 @@ fn misbehave(server: &Server, client: &Client, kind: &str, seen: Seen) {
     let path = format!("{MOUNT}/{kind}");
     match seen {
         Seen::Error => {
-            client.get(&path).assert_error(500, "server_error", None, Some("internal_error"));
+            client
+                .get(&path)
+                .assert_error(500, "server_error", None, Some("internal_error"));
         }
         Seen::CutStream => {
             let mut connection = Connection::open(server.address());
             connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             let found = connection.conversation();
-            assert!(found.responses.is_empty(), "{kind}: a cut stream must not look whole: {found:?}");
-            assert!(found.rest.starts_with(b"HTTP/1.1 200 "), "{kind}: {:?}", String::from_utf8_lossy(&found.rest));
+            assert!(
+                found.responses.is_empty(),
+                "{kind}: a cut stream must not look whole: {found:?}"
+            );
+            assert!(
+                found.rest.starts_with(b"HTTP/1.1 200 "),
+                "{kind}: {:?}",
+                String::from_utf8_lossy(&found.rest)
+            );
         }
     }
 }
@@ -94,10 +110,17 @@ fn ten_thousand_requests_with_one_in_a_hundred_misbehaving() {
                     let (kind, seen) = KINDS[number / 100 % KINDS.len()];
                     misbehave(&server, &client, kind, seen);
                 }
-                3 | 21 | 42 | 63 | 84 => assert_eq!(Endpoint::Completions.whole(&client, &body).choices, expected),
+                3 | 21 | 42 | 63 | 84 => assert_eq!(
+                    Endpoint::Completions.whole(&client, &body).choices,
+                    expected
+                ),
                 _ => {
                     let reply = client.get("/v1/models");
-                    assert_eq!((reply.status, reply.body.as_slice()), (200, models.as_slice()), "request {number}");
+                    assert_eq!(
+                        (reply.status, reply.body.as_slice()),
+                        (200, models.as_slice()),
+                        "request {number}"
+                    );
                 }
             }
         }
@@ -110,12 +133,19 @@ fn ten_thousand_requests_with_one_in_a_hundred_misbehaving() {
     server.wait_idle();
     let before = rss_after_warm_up.lock().unwrap().expect("measured");
     let after = server.rss_bytes();
-    assert!(after < before + GROWTH_MAX, "{} MiB grew to {} MiB", before >> 20, after >> 20);
+    assert!(
+        after < before + GROWTH_MAX,
+        "{} MiB grew to {} MiB",
+        before >> 20,
+        after >> 20
+    );
 }
 
 #[test]
 fn probes_answer_while_every_guest_is_stuck() {
-    let Some(server) = server(&["--streams-max", "4"]) else { return };
+    let Some(server) = server(&["--streams-max", "4"]) else {
+        return;
+    };
     // The longest any of them may run: far more than the looks below take.
     let mut stuck: Vec<Connection> = (0..4).map(|_| Connection::open(server.address())).collect();
     for connection in &mut stuck {
@@ -123,14 +153,19 @@ fn probes_answer_while_every_guest_is_stuck() {
     }
     let client = Client::with_patience(server.address(), Duration::from_secs(10));
     // All places are taken for half a second of processor time each: others are told to come back.
-    let refused = wait::until("all places are taken", || Some(client.get("/v1/models")).filter(|reply| reply.status != 200));
+    let refused = wait::until("all places are taken", || {
+        Some(client.get("/v1/models")).filter(|reply| reply.status != 200)
+    });
     refused.assert_error(429, "requests", None, Some("rate_limit_exceeded"));
     assert!(refused.header("retry-after").is_some());
     for path in ["/livez", "/readyz", "/health"] {
         assert_eq!(client.get(path).status, 200, "{path}");
     }
     for mut connection in stuck {
-        assert_eq!(connection.response().map(|response| response.status), Some(500));
+        assert_eq!(
+            connection.response().map(|response| response.status),
+            Some(500)
+        );
     }
     assert_eq!(client.get("/v1/models").status, 200);
 }
@@ -139,7 +174,11 @@ fn probes_answer_while_every_guest_is_stuck() {
 fn streams_go_on_beside_misbehaving_guests() {
     let Some(server) = server(&[]) else { return };
     let client = server.client();
-    let body = Endpoint::Chat.body(&server.model(), "Tell me a little story.", &json!({"max_tokens": 120, "ignore_eos": true}));
+    let body = Endpoint::Chat.body(
+        &server.model(),
+        "Tell me a little story.",
+        &json!({"max_tokens": 120, "ignore_eos": true}),
+    );
     let expected = Endpoint::Chat.whole(&client, &body).choices;
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -157,11 +196,17 @@ fn streams_go_on_beside_misbehaving_guests() {
 
 #[test]
 fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
-    let Some(server) = server(&["--streams-max", "1", "--guest-cpu-ms", "600000"]) else { return };
+    let Some(server) = server(&["--streams-max", "1", "--guest-cpu-ms", "600000"]) else {
+        return;
+    };
     let mut connection = Connection::open(server.address());
     connection.send(format!("GET {MOUNT}/loop HTTP/1.1\r\nHost: x\r\n\r\n"));
     let client = server.client();
-    wait::until("the place is taken", || (client.get("/v1/models").status == 429).then_some(()));
+    wait::until("the place is taken", || {
+        (client.get("/v1/models").status == 429).then_some(())
+    });
     drop(connection);
-    wait::until("the place is free", || (client.get("/v1/models").status == 200).then_some(()));
+    wait::until("the place is free", || {
+        (client.get("/v1/models").status == 200).then_some(())
+    });
 }

@@ -13,7 +13,10 @@ fn list_and_get_agree() {
     assert_eq!(models.len(), 1);
     let id = models[0]["id"].as_str().unwrap();
     assert_eq!(models[0]["object"], "model");
-    assert!(models[0]["created"].is_u64() && models[0]["owned_by"].is_string(), "{list}");
+    assert!(
+        models[0]["created"].is_u64() && models[0]["owned_by"].is_string(),
+        "{list}"
+    );
     assert!(models[0]["max_model_len"].as_u64() > Some(0), "{list}");
     let one = client.get(&format!("/v1/models/{id}"));
     assert_eq!((one.status, one.json()), (200, models[0].clone()));
@@ -27,7 +30,10 @@ fn alias_is_the_name_everywhere() {
     for path in ["/v1/models/org/small-model", "/v1/models/org%2Fsmall-model"] {
         assert_eq!(client.get(path).json()["id"], "org/small-model", "{path}");
     }
-    let answer = client.ask(Endpoint::Chat.path(), &Endpoint::Chat.body("org/small-model", "Hi", &json!({})));
+    let answer = client.ask(
+        Endpoint::Chat.path(),
+        &Endpoint::Chat.body("org/small-model", "Hi", &json!({})),
+    );
     assert_eq!(answer["model"], "org/small-model");
 }
 
@@ -35,7 +41,15 @@ fn alias_is_the_name_everywhere() {
 fn unknown_names_are_not_found() {
     let server = Server::demo();
     let client = server.client();
-    for name in ["nothing", "..%2F..", "%252e", "a%00b", "%ff", "%C3%A9", &"x".repeat(300)] {
+    for name in [
+        "nothing",
+        "..%2F..",
+        "%252e",
+        "a%00b",
+        "%ff",
+        "%C3%A9",
+        &"x".repeat(300),
+    ] {
         let reply = client.get(&format!("/v1/models/{name}"));
         reply.assert_error(404, "invalid_request_error", None, Some("model_not_found"));
     }
@@ -47,7 +61,11 @@ fn probes_answer_and_tell_the_load() {
     let client = server.client();
     for path in ["/livez", "/readyz", "/health"] {
         assert_eq!(client.get(path).status, 200, "{path}");
-        assert_eq!(client.send("HEAD", path, &[], b"").unwrap().status, 200, "{path}");
+        assert_eq!(
+            client.send("HEAD", path, &[], b"").unwrap().status,
+            200,
+            "{path}"
+        );
     }
     server.wait_idle();
 }
@@ -56,8 +74,17 @@ fn probes_answer_and_tell_the_load() {
 fn unknown_routes_and_methods_are_told_apart() {
     let server = Server::demo();
     let client = server.client();
-    for path in ["/", "/v1", "/v1/nothing", "/v1/chat/completions/", "//v1/models", "/V1/models"] {
-        client.get(path).assert_error(404, "invalid_request_error", None, Some("unknown_url"));
+    for path in [
+        "/",
+        "/v1",
+        "/v1/nothing",
+        "/v1/chat/completions/",
+        "//v1/models",
+        "/V1/models",
+    ] {
+        client
+            .get(path)
+            .assert_error(404, "invalid_request_error", None, Some("unknown_url"));
     }
     for (method, path, allow) in [
         ("GET", "/v1/chat/completions", "POST"),
@@ -66,8 +93,18 @@ fn unknown_routes_and_methods_are_told_apart() {
         ("PUT", "/v1/models/demo", "GET"),
     ] {
         let reply = client.send(method, path, &[], b"").unwrap();
-        reply.assert_error(405, "invalid_request_error", None, Some("method_not_supported"));
-        assert!(reply.header("allow").is_some_and(|found| found.contains(allow)), "{method} {path}");
+        reply.assert_error(
+            405,
+            "invalid_request_error",
+            None,
+            Some("method_not_supported"),
+        );
+        assert!(
+            reply
+                .header("allow")
+                .is_some_and(|found| found.contains(allow)),
+            "{method} {path}"
+        );
     }
     // A query changes nothing: clients add their own.
     assert_eq!(client.get("/v1/models?limit=20").status, 200);

@@ -20,11 +20,25 @@ fn check(rows: &[(&str, String, &[u16])]) {
     let server = Server::demo();
     for (name, bytes, allowed) in rows {
         let found = converse(&server, bytes.as_bytes());
-        let statuses: Vec<u16> = found.responses.iter().map(|response| response.status).collect();
-        assert!(statuses.len() <= 1, "{name}: {statuses:?}, more answers than requests");
+        let statuses: Vec<u16> = found
+            .responses
+            .iter()
+            .map(|response| response.status)
+            .collect();
+        assert!(
+            statuses.len() <= 1,
+            "{name}: {statuses:?}, more answers than requests"
+        );
         let status = statuses.first().copied().unwrap_or(0);
-        assert!(allowed.contains(&status), "{name}: {status}, not one of {allowed:?}: {found:?}");
-        assert!(found.rest.is_empty(), "{name}: {:?}", String::from_utf8_lossy(&found.rest));
+        assert!(
+            allowed.contains(&status),
+            "{name}: {status}, not one of {allowed:?}: {found:?}"
+        );
+        assert!(
+            found.rest.is_empty(),
+            "{name}: {:?}",
+            String::from_utf8_lossy(&found.rest)
+        );
     }
     assert_eq!(server.client().get("/livez").status, 200);
 }
@@ -55,16 +69,26 @@ fn two_lengths_are_refused_and_closed() {
 #[test]
 fn two_lengths_in_pieces_are_refused_too() {
     let server = Server::demo();
-    let request = post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{HIDDEN}"));
+    let request = post(
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        &format!("0\r\n\r\n{HIDDEN}"),
+    );
     for cut in [60, 70, 75, 80, 95] {
         // On a connection that has served before: nothing of the last request may excuse this one.
         let mut connection = Connection::open(server.address());
         connection.send(get(""));
-        assert_eq!(connection.response().map(|response| response.status), Some(200));
+        assert_eq!(
+            connection.response().map(|response| response.status),
+            Some(200)
+        );
         connection.send(&request.as_bytes()[..cut]);
         connection.send(&request.as_bytes()[cut..]);
         let found = connection.conversation();
-        let statuses: Vec<u16> = found.responses.iter().map(|response| response.status).collect();
+        let statuses: Vec<u16> = found
+            .responses
+            .iter()
+            .map(|response| response.status)
+            .collect();
         assert_eq!(statuses, [400], "cut at {cut}");
     }
 }
@@ -72,39 +96,118 @@ fn two_lengths_in_pieces_are_refused_too() {
 #[test]
 fn two_lengths_behind_something_else_are_refused_too() {
     let server = Server::demo();
-    let bad = post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{HIDDEN}"));
+    let bad = post(
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        &format!("0\r\n\r\n{HIDDEN}"),
+    );
     for (name, first, expected) in [
         ("empty lines", "\r\n\r\n".to_owned(), &[400][..]),
         ("a request in the same segment", get(""), &[200, 400]),
-        ("a guest's request in the same segment", "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[200, 400]),
-        ("a body in the same segment", post("Content-Length: 2\r\n", "{}"), &[400, 400]),
+        (
+            "a guest's request in the same segment",
+            "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            &[200, 400],
+        ),
+        (
+            "a body in the same segment",
+            post("Content-Length: 2\r\n", "{}"),
+            &[400, 400],
+        ),
     ] {
         let found = converse(&server, format!("{first}{bad}").as_bytes());
-        let statuses: Vec<u16> = found.responses.iter().map(|response| response.status).collect();
+        let statuses: Vec<u16> = found
+            .responses
+            .iter()
+            .map(|response| response.status)
+            .collect();
         assert_eq!(statuses, expected, "behind {name}");
     }
 }
 
 #[test]
 fn lengths_that_are_none_are_refused_and_closed() {
-    let row = |value: &'static str| (value, post(&format!("Content-Length: {value}\r\n"), &format!("{{}}x{HIDDEN}")), &[400, 0][..]);
-    let values = ["+3", "-1", "0x3", "3 3", "3;3", "3, 4", "", "1e1", "three", "99999999999999999999", "18446744073709551616"];
+    let row = |value: &'static str| {
+        (
+            value,
+            post(
+                &format!("Content-Length: {value}\r\n"),
+                &format!("{{}}x{HIDDEN}"),
+            ),
+            &[400, 0][..],
+        )
+    };
+    let values = [
+        "+3",
+        "-1",
+        "0x3",
+        "3 3",
+        "3;3",
+        "3, 4",
+        "",
+        "1e1",
+        "three",
+        "99999999999999999999",
+        "18446744073709551616",
+    ];
     check(&values.map(row));
     check(&[
-        ("two that differ", post("Content-Length: 3\r\nContent-Length: 4\r\n", &format!("{{}}x{HIDDEN}")), &[400]),
-        ("space before the colon", post("Content-Length : 3\r\n", &format!("{{}}x{HIDDEN}")), &[400]),
+        (
+            "two that differ",
+            post(
+                "Content-Length: 3\r\nContent-Length: 4\r\n",
+                &format!("{{}}x{HIDDEN}"),
+            ),
+            &[400],
+        ),
+        (
+            "space before the colon",
+            post("Content-Length : 3\r\n", &format!("{{}}x{HIDDEN}")),
+            &[400],
+        ),
     ]);
 }
 
 #[test]
 fn codings_that_are_not_chunked_are_refused_and_closed() {
     let row = |value: &'static str| {
-        (value, post(&format!("Transfer-Encoding: {value}\r\n"), &format!("0\r\n\r\n{HIDDEN}")), &[400, 501, 0][..])
+        (
+            value,
+            post(
+                &format!("Transfer-Encoding: {value}\r\n"),
+                &format!("0\r\n\r\n{HIDDEN}"),
+            ),
+            &[400, 501, 0][..],
+        )
     };
-    check(&["xchunked", "chunkedx", "identity", "chunked, identity", "gzip", "chunked;q=1", "\"chunked\"", ""].map(row));
+    check(
+        &[
+            "xchunked",
+            "chunkedx",
+            "identity",
+            "chunked, identity",
+            "gzip",
+            "chunked;q=1",
+            "\"chunked\"",
+            "",
+        ]
+        .map(row),
+    );
     check(&[
-        ("space before the colon", post("Transfer-Encoding : chunked\r\n", &format!("0\r\n\r\n{HIDDEN}")), &[400]),
-        ("HTTP/1.0", format!("POST /v1/completions HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}"), &[400, 0]),
+        (
+            "space before the colon",
+            post(
+                "Transfer-Encoding : chunked\r\n",
+                &format!("0\r\n\r\n{HIDDEN}"),
+            ),
+            &[400],
+        ),
+        (
+            "HTTP/1.0",
+            format!(
+                "POST /v1/completions HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}"
+            ),
+            &[400, 0],
+        ),
     ]);
 }
 
@@ -112,7 +215,11 @@ fn codings_that_are_not_chunked_are_refused_and_closed() {
 fn broken_chunks_end_the_connection() {
     let row = |chunk: &'static str| {
         let headers = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
-        (chunk, post(headers, &format!("{chunk}{HIDDEN}")), &[400, 408, 500, 0][..])
+        (
+            chunk,
+            post(headers, &format!("{chunk}{HIDDEN}")),
+            &[400, 408, 500, 0][..],
+        )
     };
     check(
         &[
@@ -136,25 +243,93 @@ fn broken_heads_are_refused_and_closed() {
     let long = "x".repeat(70_000);
     let many: String = (0..150).map(|index| format!("X-{index}: x\r\n")).collect();
     check(&[
-        ("obs-fold", format!("{}{HIDDEN}", get("X-Folded: a\r\n b\r\n")), &[400]),
-        ("name with a space", format!("{}{HIDDEN}", get("X Spaced: a\r\n")), &[400]),
-        ("no colon", format!("{}{HIDDEN}", get("X-Nothing\r\n")), &[400]),
+        (
+            "obs-fold",
+            format!("{}{HIDDEN}", get("X-Folded: a\r\n b\r\n")),
+            &[400],
+        ),
+        (
+            "name with a space",
+            format!("{}{HIDDEN}", get("X Spaced: a\r\n")),
+            &[400],
+        ),
+        (
+            "no colon",
+            format!("{}{HIDDEN}", get("X-Nothing\r\n")),
+            &[400],
+        ),
         ("no name", format!("{}{HIDDEN}", get(": a\r\n")), &[400]),
-        ("NUL in a value", format!("{}{HIDDEN}", get("X: a\0b\r\n")), &[400]),
-        ("bare CR in a value", format!("{}{HIDDEN}", get("X: a\rb\r\n")), &[400]),
-        ("NUL in a name", format!("{}{HIDDEN}", get("X\0: a\r\n")), &[400]),
-        ("no host", format!("GET /livez HTTP/1.1\r\n\r\n{HIDDEN}"), &[400]),
-        ("two hosts", format!("{}{HIDDEN}", get("Host: y\r\n")), &[400]),
-        ("host with a slash", format!("GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n{HIDDEN}"), &[400]),
+        (
+            "NUL in a value",
+            format!("{}{HIDDEN}", get("X: a\0b\r\n")),
+            &[400],
+        ),
+        (
+            "bare CR in a value",
+            format!("{}{HIDDEN}", get("X: a\rb\r\n")),
+            &[400],
+        ),
+        (
+            "NUL in a name",
+            format!("{}{HIDDEN}", get("X\0: a\r\n")),
+            &[400],
+        ),
+        (
+            "no host",
+            format!("GET /livez HTTP/1.1\r\n\r\n{HIDDEN}"),
+            &[400],
+        ),
+        (
+            "two hosts",
+            format!("{}{HIDDEN}", get("Host: y\r\n")),
+            &[400],
+        ),
+        (
+            "host with a slash",
+            format!("GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n{HIDDEN}"),
+            &[400],
+        ),
         ("HTTP/0.9", format!("GET /livez\r\n\r\n{HIDDEN}"), &[400, 0]),
-        ("HTTP/3.7", format!("GET /livez HTTP/3.7\r\nHost: x\r\n\r\n{HIDDEN}"), &[400, 505, 0]),
-        ("http/1.1", format!("GET /livez http/1.1\r\nHost: x\r\n\r\n{HIDDEN}"), &[400, 0]),
-        ("HTTP/2 preface", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{HIDDEN}"), &[400, 505, 0]),
-        ("no target", format!("GET  HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"), &[400]),
-        ("space in the target", format!("GET /livez /x HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"), &[400]),
-        ("bytes of TLS", format!("\u{16}\u{3}\u{1}\0\u{7a}\u{1}\0\0\u{76}\u{3}\u{3}{HIDDEN}"), &[400, 0]),
-        ("a long field", get(&format!("X: {long}\r\n")), &[431, 400, 0]),
-        ("a long target", format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), &[414, 431, 400, 0]),
+        (
+            "HTTP/3.7",
+            format!("GET /livez HTTP/3.7\r\nHost: x\r\n\r\n{HIDDEN}"),
+            &[400, 505, 0],
+        ),
+        (
+            "http/1.1",
+            format!("GET /livez http/1.1\r\nHost: x\r\n\r\n{HIDDEN}"),
+            &[400, 0],
+        ),
+        (
+            "HTTP/2 preface",
+            format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{HIDDEN}"),
+            &[400, 505, 0],
+        ),
+        (
+            "no target",
+            format!("GET  HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"),
+            &[400],
+        ),
+        (
+            "space in the target",
+            format!("GET /livez /x HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"),
+            &[400],
+        ),
+        (
+            "bytes of TLS",
+            format!("\u{16}\u{3}\u{1}\0\u{7a}\u{1}\0\0\u{76}\u{3}\u{3}{HIDDEN}"),
+            &[400, 0],
+        ),
+        (
+            "a long field",
+            get(&format!("X: {long}\r\n")),
+            &[431, 400, 0],
+        ),
+        (
+            "a long target",
+            format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
+            &[414, 431, 400, 0],
+        ),
         ("many fields", get(&many), &[431, 400, 0]),
     ]);
 }
@@ -163,20 +338,77 @@ fn broken_heads_are_refused_and_closed() {
 fn odd_requests_get_one_answer() {
     let close = "Connection: close\r\n";
     check(&[
-        ("bare LF", format!("GET /livez HTTP/1.1\nHost: x\n{}\n", "Connection: close\n"), &[200, 400]),
-        ("two equal lengths", post(&format!("Content-Length: 2\r\nContent-Length: 2\r\n{close}"), "{}"), &[400]),
-        ("empty lines first", format!("\r\n\r\n{}", get(close)), &[200, 400]),
-        ("lower-case method", format!("get /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[400, 404, 405]),
-        ("unknown method", format!("BREW /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[405]),
-        ("TRACE", format!("TRACE /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[405]),
-        ("CONNECT", format!("CONNECT example.test:80 HTTP/1.1\r\nHost: example.test\r\n{close}\r\n"), &[400, 404, 405]),
-        ("OPTIONS *", format!("OPTIONS * HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[400, 404, 405, 204]),
-        ("absolute target", format!("GET http://x/livez HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[200]),
-        ("upgrade to h2c", get(&format!("{close}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")), &[200]),
+        (
+            "bare LF",
+            format!("GET /livez HTTP/1.1\nHost: x\n{}\n", "Connection: close\n"),
+            &[200, 400],
+        ),
+        (
+            "two equal lengths",
+            post(
+                &format!("Content-Length: 2\r\nContent-Length: 2\r\n{close}"),
+                "{}",
+            ),
+            &[400],
+        ),
+        (
+            "empty lines first",
+            format!("\r\n\r\n{}", get(close)),
+            &[200, 400],
+        ),
+        (
+            "lower-case method",
+            format!("get /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[400, 404, 405],
+        ),
+        (
+            "unknown method",
+            format!("BREW /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[405],
+        ),
+        (
+            "TRACE",
+            format!("TRACE /v1/models HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[405],
+        ),
+        (
+            "CONNECT",
+            format!("CONNECT example.test:80 HTTP/1.1\r\nHost: example.test\r\n{close}\r\n"),
+            &[400, 404, 405],
+        ),
+        (
+            "OPTIONS *",
+            format!("OPTIONS * HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[400, 404, 405, 204],
+        ),
+        (
+            "absolute target",
+            format!("GET http://x/livez HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[200],
+        ),
+        (
+            "upgrade to h2c",
+            get(&format!(
+                "{close}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+            )),
+            &[200],
+        ),
         ("HTTP/1.0", "GET /livez HTTP/1.0\r\n\r\n".to_owned(), &[200]),
-        ("path that climbs", format!("GET /v1/../livez HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[404]),
-        ("encoded path", format!("GET /%6Civez HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[404]),
-        ("NUL in the path", format!("GET /v1/models/a%00b HTTP/1.1\r\nHost: x\r\n{close}\r\n"), &[404]),
+        (
+            "path that climbs",
+            format!("GET /v1/../livez HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[404],
+        ),
+        (
+            "encoded path",
+            format!("GET /%6Civez HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[404],
+        ),
+        (
+            "NUL in the path",
+            format!("GET /v1/models/a%00b HTTP/1.1\r\nHost: x\r\n{close}\r\n"),
+            &[404],
+        ),
     ]);
 }
 
@@ -185,11 +417,25 @@ fn pipelined_requests_are_answered_in_order() {
     let server = Server::demo();
     let first = "GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: one\r\n\r\n";
     // A body on a GET is not the next request.
-    let second = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: two\r\nContent-Length: {}\r\n\r\n{HIDDEN}", HIDDEN.len());
-    let third = "GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: three\r\nConnection: close\r\n\r\n";
-    let found = converse(&server, format!("{first}{second}{third}{HIDDEN}").as_bytes());
-    let ids: Vec<_> = found.responses.iter().map(|response| (response.status, response.header("x-request-id"))).collect();
-    assert_eq!(ids, [(200, Some("one")), (200, Some("two")), (200, Some("three"))]);
+    let second = format!(
+        "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: two\r\nContent-Length: {}\r\n\r\n{HIDDEN}",
+        HIDDEN.len()
+    );
+    let third =
+        "GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: three\r\nConnection: close\r\n\r\n";
+    let found = converse(
+        &server,
+        format!("{first}{second}{third}{HIDDEN}").as_bytes(),
+    );
+    let ids: Vec<_> = found
+        .responses
+        .iter()
+        .map(|response| (response.status, response.header("x-request-id")))
+        .collect();
+    assert_eq!(
+        ids,
+        [(200, Some("one")), (200, Some("two")), (200, Some("three"))]
+    );
 }
 
 #[test]
@@ -197,9 +443,15 @@ fn a_client_may_wait_for_leave_to_send() {
     let server = Server::demo();
     let mut connection = Connection::open(server.address());
     connection.send(post("Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n", ""));
-    assert_eq!(connection.response().map(|response| response.status), Some(100));
+    assert_eq!(
+        connection.response().map(|response| response.status),
+        Some(100)
+    );
     connection.send("{}");
-    assert_eq!(connection.response().map(|response| response.status), Some(400));
+    assert_eq!(
+        connection.response().map(|response| response.status),
+        Some(400)
+    );
 }
 
 #[test]
@@ -207,10 +459,19 @@ fn a_body_that_is_cut_short_costs_nothing() {
     let server = Server::demo();
     for headers in ["Content-Length: 4000\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut connection = Connection::open(server.address());
-        connection.send(post(&format!("Content-Type: application/json\r\n{headers}"), "3\r\n{\"m"));
+        connection.send(post(
+            &format!("Content-Type: application/json\r\n{headers}"),
+            "3\r\n{\"m",
+        ));
         connection.finish_sending();
         let found = connection.conversation();
-        assert!(found.responses.iter().all(|response| response.status >= 400), "{found:?}");
+        assert!(
+            found
+                .responses
+                .iter()
+                .all(|response| response.status >= 400),
+            "{found:?}"
+        );
     }
     server.wait_idle();
 }

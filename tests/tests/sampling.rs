@@ -1,7 +1,7 @@
 //! Every field that shapes an answer shapes it: a parameter that is parsed and dropped turns a test here red.
 
 use serde_json::{Value, json};
-use spindle_tests::{Client, Endpoint, Server};
+use spindle_tests::{Client, Endpoint, Server, with};
 
 const STORY: &str = "Tell me a little story.";
 
@@ -12,17 +12,32 @@ struct Asker {
 
 impl Asker {
     fn new(server: &Server) -> Self {
-        Asker { client: server.client(), model: server.model() }
+        Asker {
+            client: server.client(),
+            model: server.model(),
+        }
     }
 
     /// Token ids of each choice, after a story of at most 60 tokens.
     fn tokens(&self, extra: &Value) -> Vec<Vec<u64>> {
-        let mut fields = json!({"max_tokens": 60, "ignore_eos": true, "return_token_ids": true});
-        fields.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let fields = with(
+            json!({"max_tokens": 60, "ignore_eos": true, "return_token_ids": true}),
+            extra,
+        );
         let body = Endpoint::Chat.body(&self.model, STORY, &fields);
         let answer = Endpoint::Chat.whole(&self.client, &body);
-        let ids = |ids: &Value| ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
-        answer.choices.iter().map(|choice| ids(&choice.token_ids)).collect()
+        let ids = |ids: &Value| {
+            ids.as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_u64().unwrap())
+                .collect()
+        };
+        answer
+            .choices
+            .iter()
+            .map(|choice| ids(&choice.token_ids))
+            .collect()
     }
 
     fn only(&self, extra: &Value) -> Vec<u64> {
@@ -37,7 +52,10 @@ fn seed_decides_the_answer() {
     let with_seed = |seed: u64| ask.only(&json!({"temperature": 1.3, "seed": seed}));
     let answers: Vec<_> = (1..=4).map(with_seed).collect();
     assert_eq!(answers, (1..=4).map(with_seed).collect::<Vec<_>>());
-    assert!(answers.iter().any(|answer| *answer != answers[0]), "four seeds, one answer");
+    assert!(
+        answers.iter().any(|answer| *answer != answers[0]),
+        "four seeds, one answer"
+    );
     // Any 64-bit seed is one: clients send negative ones too.
     assert_ne!(with_seed(u64::from(u32::MAX) + 2), with_seed(1));
 }
@@ -46,7 +64,9 @@ fn seed_decides_the_answer() {
 fn without_a_seed_answers_differ() {
     let server = Server::demo();
     let ask = Asker::new(&server);
-    let answers: Vec<_> = (0..4).map(|_| ask.only(&json!({"temperature": 1.5}))).collect();
+    let answers: Vec<_> = (0..4)
+        .map(|_| ask.only(&json!({"temperature": 1.5})))
+        .collect();
     assert!(answers.iter().any(|answer| *answer != answers[0]));
 }
 
@@ -58,7 +78,10 @@ fn choices_are_independent_draws_of_one_seed() {
     assert_eq!(five.len(), 5);
     assert!(five.iter().skip(1).any(|choice| *choice != five[0]));
     // A choice does not depend on how many there are.
-    assert_eq!(ask.tokens(&json!({"temperature": 1.3, "seed": 11, "n": 2})), five[..2]);
+    assert_eq!(
+        ask.tokens(&json!({"temperature": 1.3, "seed": 11, "n": 2})),
+        five[..2]
+    );
     assert_eq!(ask.only(&json!({"temperature": 1.3, "seed": 11})), five[0]);
 }
 
@@ -73,8 +96,7 @@ fn settings_that_leave_one_candidate_are_greedy() {
         json!({"min_p": 1}),
         json!({"temperature": 0.000_1}),
     ] {
-        let mut extra = json!({"temperature": 1.5, "seed": 3});
-        extra.as_object_mut().unwrap().extend(narrow.as_object().unwrap().clone());
+        let extra = with(json!({"temperature": 1.5, "seed": 3}), &narrow);
         assert_eq!(ask.only(&extra), greedy, "{narrow}");
     }
 }
@@ -85,15 +107,23 @@ fn every_sampling_field_changes_something() {
     let ask = Asker::new(&server);
     for (base, field) in [
         (json!({"temperature": 1.5, "seed": 5}), json!({"top_k": 2})),
-        (json!({"temperature": 1.5, "seed": 5}), json!({"top_p": 0.3})),
-        (json!({"temperature": 1.5, "seed": 5}), json!({"min_p": 0.5})),
-        (json!({"temperature": 1.5, "seed": 5}), json!({"typical_p": 0.1})),
+        (
+            json!({"temperature": 1.5, "seed": 5}),
+            json!({"top_p": 0.3}),
+        ),
+        (
+            json!({"temperature": 1.5, "seed": 5}),
+            json!({"min_p": 0.5}),
+        ),
+        (
+            json!({"temperature": 1.5, "seed": 5}),
+            json!({"typical_p": 0.1}),
+        ),
         (json!({"temperature": 0}), json!({"frequency_penalty": 2})),
         (json!({"temperature": 0}), json!({"presence_penalty": 2})),
         (json!({"temperature": 0}), json!({"repeat_penalty": 1.9})),
     ] {
-        let mut with_field = base.clone();
-        with_field.as_object_mut().unwrap().extend(field.as_object().unwrap().clone());
+        let with_field = with(base.clone(), &field);
         assert_ne!(ask.only(&base), ask.only(&with_field), "{field} on {base}");
     }
 }
@@ -122,7 +152,10 @@ fn min_tokens_holds_the_end_back() {
     assert_eq!(natural.choices[0].finish_reason, "stop");
     let count = natural.usage["completion_tokens"].as_u64().unwrap();
     let longer = ask(json!({"min_tokens": count + 10, "max_tokens": count + 40}));
-    assert!(longer.usage["completion_tokens"].as_u64() >= Some(count + 10), "{longer:?}");
+    assert!(
+        longer.usage["completion_tokens"].as_u64() >= Some(count + 10),
+        "{longer:?}"
+    );
     let endless = ask(json!({"ignore_eos": true, "max_tokens": count + 40}));
     assert_eq!(endless.usage["completion_tokens"], count + 40);
     assert_eq!(endless.choices[0].finish_reason, "length");
@@ -139,7 +172,13 @@ fn operator_defaults_apply_where_the_request_is_silent() {
     let mut explicit = body.clone();
     explicit["temperature"] = json!(0);
     explicit["max_tokens"] = json!(7);
-    assert_eq!(silent.choices, Endpoint::Chat.whole(&client, &explicit).choices);
+    assert_eq!(
+        silent.choices,
+        Endpoint::Chat.whole(&client, &explicit).choices
+    );
     explicit["max_tokens"] = json!(9);
-    assert_eq!(Endpoint::Chat.whole(&client, &explicit).usage["completion_tokens"], 9);
+    assert_eq!(
+        Endpoint::Chat.whole(&client, &explicit).usage["completion_tokens"],
+        9
+    );
 }
