@@ -131,13 +131,15 @@ fn usage_counts_the_prompt_that_was_rendered() {
 }
 
 #[test]
-fn text_parts_are_the_text_they_join_to() {
+fn text_parts_are_lines_of_one_text() {
     let server = Server::demo();
     let (client, model) = (server.client(), server.model());
-    let plain = CHAT.body(&model, PROMPT, &json!({}));
+    let plain = CHAT.body(&model, "Two lines.\nWhat is two plus three?", &json!({}));
     let mut parts = plain.clone();
-    parts["messages"][0]["content"] =
-        json!([{"type": "text", "text": &PROMPT[..7]}, {"type": "text", "text": &PROMPT[7..]}]);
+    parts["messages"][0]["content"] = json!([
+        {"type": "text", "text": "Two lines."},
+        {"type": "text", "text": "What is two plus three?"},
+    ]);
     assert_eq!(
         CHAT.whole(&client, &plain).choices,
         CHAT.whole(&client, &parts).choices

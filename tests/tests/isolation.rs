@@ -15,13 +15,19 @@ const MOUNT: &str = "/misbehave";
 /// What the guest can do, and how its client sees it.
 const KINDS: &[(&str, Seen)] = &[
     ("trap", Seen::Error),
+    ("panic", Seen::Error),
+    ("error", Seen::Error),
     ("loop", Seen::Error),
-    ("hoard", Seen::Error),
     ("recurse", Seen::Error),
-    ("headers", Seen::Error),
+    ("hoard", Seen::Error),
     ("handles", Seen::Error),
+    ("headers", Seen::Error),
+    ("giant-list", Seen::Error),
+    ("chatter", Seen::Error),
+    ("trap-mid-stream", Seen::CutStream),
     ("panic-mid-stream", Seen::CutStream),
     ("loop-mid-stream", Seen::CutStream),
+    ("cut", Seen::CutStream),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -199,14 +205,35 @@ fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
     let Some(server) = server(&["--streams-max", "1", "--guest-cpu-ms", "600000"]) else {
         return;
     };
-    let mut connection = Connection::open(server.address());
-    connection.send(format!("GET {MOUNT}/loop HTTP/1.1\r\nHost: x\r\n\r\n"));
     let client = server.client();
-    wait::until("the place is taken", || {
-        (client.get("/v1/models").status == 429).then_some(())
-    });
-    drop(connection);
-    wait::until("the place is free", || {
-        (client.get("/v1/models").status == 200).then_some(())
-    });
+    for kind in ["loop", "never", "silent-stream", "loop-mid-stream", "deaf"] {
+        let mut connection = Connection::open(server.address());
+        connection.send(format!("GET {MOUNT}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        wait::until("the place is taken", || {
+            (client.get("/v1/models").status == 429).then_some(())
+        });
+        drop(connection);
+        wait::until("the place is free", || {
+            (client.get("/v1/models").status == 200).then_some(())
+        });
+    }
+}
+
+#[test]
+fn no_argument_of_a_guest_is_trusted() {
+    let Some(server) = server(&[]) else { return };
+    let reply = server.client().get(&format!("{MOUNT}/hostile"));
+    assert_eq!(reply.status, 200);
+    let accepted: Vec<String> = reply
+        .text()
+        .lines()
+        .filter(|line| !line.ends_with(": refused"))
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        accepted.is_empty() && reply.body.len() > 500,
+        "{}",
+        reply.text()
+    );
+    server.wait_idle();
 }

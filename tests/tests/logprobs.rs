@@ -147,8 +147,7 @@ fn scoring_a_text_equals_having_generated_it() {
     let prompt = generated.prompt_token_ids.as_array().unwrap().clone();
     let answer = generated.choices[0].token_ids.as_array().unwrap().clone();
     let all: Vec<Value> = prompt.iter().chain(&answer).cloned().collect();
-    let extra =
-        json!({"prompt": all, "echo": true, "logprobs": 1, "max_tokens": 1, "ignore_eos": true});
+    let extra = json!({"prompt": all, "echo": true, "logprobs": 1, "max_tokens": 0});
     let scored =
         Endpoint::Completions.whole(&client, &Endpoint::Completions.body(&model, PROMPT, &extra));
     let scores = &scored.choices[0].logprobs["token_logprobs"]
