@@ -155,6 +155,38 @@ fn a_full_queue_is_too_many_requests() {
 }
 
 #[test]
+fn a_flood_is_served_or_told_to_come_back() {
+    let server = Server::start(["--parallel", "4", "--queue-max", "8", "--streams-max", "32"]);
+    let body = Endpoint::Chat.body(
+        &server.model(),
+        "Hi",
+        &json!({"max_tokens": 8, "ignore_eos": true}),
+    );
+    let client = server.client();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || {
+            (0..10)
+                .map(|_| client.post(Endpoint::Chat.path(), &body).status)
+                .collect::<Vec<u16>>()
+        };
+        let clients: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("answers"))
+            .collect()
+    });
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert_eq!(
+        (served + refused, statuses.len()),
+        (1_000, 1_000),
+        "only 200 and 429"
+    );
+    assert!(served >= 32, "{served} served");
+    server.wait_idle();
+}
+
+#[test]
 fn a_drained_server_finishes_its_streams() {
     let mut server = Server::start(["--drain-secs", "60"]);
     let stream = held_stream(&server);

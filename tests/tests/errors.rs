@@ -468,3 +468,104 @@ fn only_json_is_accepted() {
         assert_eq!(reply.status, status, "{content_type}: {}", reply.text());
     }
 }
+
+#[test]
+fn no_value_of_any_field_is_our_fault() {
+    const FIELDS: &[&str] = &[
+        "model",
+        "messages",
+        "prompt",
+        "n",
+        "best_of",
+        "max_tokens",
+        "max_completion_tokens",
+        "min_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "seed",
+        "stop",
+        "echo",
+        "suffix",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+        "frequency_penalty",
+        "presence_penalty",
+        "repeat_penalty",
+        "ignore_eos",
+        "stream",
+        "stream_options",
+        "return_token_ids",
+        "user",
+        "metadata",
+        "tools",
+        "response_format",
+        "anything",
+    ];
+    const VALUES: &[&str] = &[
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "0.5",
+        "-0.5",
+        "1e-320",
+        "1e308",
+        "-1e308",
+        "128",
+        "129",
+        "2147483647",
+        "2147483648",
+        "-2147483649",
+        "4294967296",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1e30",
+        r#""""#,
+        r#""x""#,
+        r#""\u0000""#,
+        "[]",
+        "[[]]",
+        "[0]",
+        "[[0]]",
+        "[null]",
+        "[\"\"]",
+        "[\"x\",1]",
+        "{}",
+        r#"{"0":0}"#,
+        r#"{"x":{}}"#,
+        r#"{"include_usage":1}"#,
+    ];
+    let server = Server::demo();
+    let model = server.model();
+    for endpoint in Endpoint::BOTH {
+        for (field, value) in FIELDS
+            .iter()
+            .flat_map(|field| VALUES.iter().map(move |value| (field, value)))
+        {
+            // The last of two equal keys counts, so this replaces the field where it is there already.
+            let reply = post_fragment(
+                &server,
+                endpoint,
+                &model,
+                &format!(r#""max_tokens":2,"{field}":{value}"#),
+            );
+            let fine = [200, 400, 404].contains(&reply.status);
+            assert!(
+                fine,
+                "{endpoint:?} {field}: {value}: {} {}",
+                reply.status,
+                reply.text()
+            );
+        }
+    }
+    server.wait_idle();
+}
