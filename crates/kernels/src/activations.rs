@@ -192,6 +192,36 @@ impl Activations {
         &self.float[token * self.float_stride()..][..self.cols]
     }
 
+    /// `[tokens, code_stride]`
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn codes32(&self) -> &[i8] {
+        &self.codes32
+    }
+
+    /// `[tokens, cols / 32]`
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn scales32(&self) -> &[Scale32] {
+        &self.scales32
+    }
+
+    /// `[tokens, code_stride]`
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn codes256(&self) -> &[i8] {
+        &self.codes256
+    }
+
+    /// `[tokens, cols / 256]`
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn scales256(&self) -> &[f32] {
+        &self.scales256
+    }
+
+    /// `[tokens, cols / 16]`, of codes256
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn sums16(&self) -> &[i16] {
+        &self.sums16
+    }
+
     /// Codes and scales per 32 of a token.
     pub(crate) fn block32(&self, token: usize) -> (&[i8], &[Scale32]) {
         let blocks = self.cols / SMALL;

@@ -6,6 +6,8 @@
 
 use crate::activations::Scale32;
 use crate::attention::{AttentionScratch, Context, Queries};
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::{self, Avx2};
 use crate::{
     Activations, ColumnsMut, RopePairs, Weights, attention as scalar_attention, reference,
 };
@@ -17,6 +19,9 @@ use core::ops::Range;
 pub enum Isa {
     /// The definitions themselves, as the compiler translates them.
     Scalar,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
 }
 
 impl Isa {
@@ -27,13 +32,19 @@ impl Isa {
 
     /// All of them, slowest first.
     pub fn available() -> Vec<Self> {
-        vec![Isa::Scalar]
+        #[allow(unused_mut, reason = "other processors have only one")]
+        let mut available = vec![Isa::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        available.extend(Avx2::new().map(Isa::Avx2));
+        available
     }
 
     /// The name for start-up lines and settings.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
         }
     }
 
@@ -50,6 +61,8 @@ macro_rules! operations {
         pub(crate) fn $name(isa: Isa, $($arg: $ty),*) $(-> $ret)? {
             match isa {
                 Isa::Scalar => $definition($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(avx2) => x86_64::avx2_entries::$name(avx2, $($arg),*),
             }
         }
     )*};

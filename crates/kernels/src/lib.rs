@@ -20,6 +20,8 @@ mod kv;
 mod reference;
 mod rope;
 mod team;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use activations::{Activations, ActivationsMut, Forms};
 pub use attention::{
@@ -32,6 +34,8 @@ pub use format::{ActivationForm, Format, ShapeError, Weights};
 pub use kv::{KvHead, KvHeadMut, KvPool, KvShape, KvType, PAGE_TOKENS};
 pub use rope::{RopePairs, inverse_frequencies, rope, rope_table};
 pub use team::{Team, split_even};
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::Avx2;
 
 use core::ops::Range;
 
