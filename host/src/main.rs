@@ -1,1 +1,22 @@
-fn main() {}
+//! The `spindle` program: what it was asked for, and how that ended.
+
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default();
+
+fn main() -> ExitCode {
+    let Err(error) = spindle::cli::main(std::env::args_os()) else {
+        return spindle::ExitCode::Ok.into();
+    };
+    if error.is_closed_pipe() {
+        return spindle::ExitCode::Ok.into();
+    }
+    anstream::eprintln!("{ERROR}Error:{ERROR:#} {error}");
+    if let Some(hint) = error.hint() {
+        anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");
+    }
+    error.exit_code().into()
+}

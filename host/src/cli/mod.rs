@@ -1,0 +1,151 @@
+//! The command line: flags as people type them, into structs that touch nothing.
+//!
+//! - Flags keep the names users know from llama-server; what a value means is decided in
+//!   [`crate::settings`], once.
+//! - Each flag may come from the environment: `SPINDLE_` and its name, or `LLAMA_ARG_` and the name
+//!   llama-server has for it. The command line wins. `--host` and `--port` have no such names:
+//!   Kubernetes sets `SPINDLE_PORT` by itself for a service called spindle.
+
+mod flags;
+mod run;
+mod serve;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::Error;
+use crate::logging;
+pub use flags::{ColorChoice, ModelFlags, RunFlags, SamplingFlags, ServeFlags};
+
+/// What `--help` opens with.
+#[derive(Parser)]
+#[command(
+    name = "spindle",
+    version,
+    about = "An OpenAI-compatible server for language models, made of WebAssembly components",
+    after_help = "Examples:\n  \
+        spindle serve                          the built-in demo model on http://127.0.0.1:8080\n  \
+        spindle serve -m model.gguf -c 8k      a model of yours, with 8,000 tokens of context\n  \
+        spindle run \"What is two plus two?\"    one answer, no server",
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve a model over HTTP
+    #[command(after_help = ENVIRONMENT)]
+    Serve(Box<ServeFlags>),
+    /// Answer one prompt on stdout, as it is generated
+    #[command(after_help = ENVIRONMENT)]
+    Run(Box<RunFlags>),
+}
+
+const ENVIRONMENT: &str = "Environment:\n  \
+    Each option may be set as SPINDLE_ and its name: SPINDLE_CTX_SIZE=8k is --ctx-size 8k.\n  \
+    LLAMA_ARG_* names of llama-server are read where SPINDLE_* is not set. RUST_LOG chooses what is logged.";
+
+/// Parses the command line and does what it says.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
+    let matches = command().get_matches_from(args.into_iter().map(long_form));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.verb {
+        Verb::Serve(flags) => {
+            logging::start(flags.model.log_colors);
+            serve::serve(&flags)
+        }
+        Verb::Run(flags) => {
+            logging::start(flags.model.log_colors);
+            run::run(&flags)
+        }
+    }
+}
+
+/// The whole command line, with the environment's names in it.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|verb| verb.mut_args(with_environment))
+}
+
+/// llama-server's options of several letters after one dash, which this parser would take apart.
+fn long_form(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some("-np") => "--parallel".into(),
+        // Not an option here; said under its own name rather than as `-h` and a rest.
+        Some("-hf" | "-hfr") => "--hf-repo".into(),
+        Some("-tb") => "--threads-batch".into(),
+        _ => arg,
+    }
+}
+
+/// Names of llama-server that are not `LLAMA_ARG_` and the flag's name.
+const LLAMA_NAMES: [(&str, &str); 5] = [
+    ("parallel", "LLAMA_ARG_N_PARALLEL"),
+    ("predict", "LLAMA_ARG_N_PREDICT"),
+    ("temp", "LLAMA_ARG_TEMPERATURE"),
+    ("api-key", "LLAMA_API_KEY"),
+    ("cors-origin", "LLAMA_ARG_CORS_ORIGINS"),
+];
+
+fn with_environment(arg: clap::Arg) -> clap::Arg {
+    let Some(long) = arg.get_long().map(str::to_owned) else { return arg };
+    if matches!(long.as_str(), "help" | "version" | "host" | "port" | "test-guest") {
+        return arg;
+    }
+    let upper = long.to_uppercase().replace('-', "_");
+    let ours = format!("SPINDLE_{upper}");
+    let theirs = LLAMA_NAMES.iter().find(|(name, _)| *name == long).map_or_else(|| format!("LLAMA_ARG_{upper}"), |(_, name)| (*name).to_owned());
+    let chosen = if std::env::var_os(&ours).is_none() && std::env::var_os(&theirs).is_some() { theirs } else { ours };
+    // Shown in one place instead of beside each option; values may be secret.
+    arg.env(OsString::from(chosen)).hide_env(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let args = ["spindle"].iter().chain(args).map(|arg| long_form(OsString::from(arg)));
+        Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+    }
+
+    #[test]
+    fn flags_of_llama_server_work_word_for_word() {
+        let line = "serve -m m.gguf -c 4096 -t 4 -np 8 -n 128 --temp 0.7 --top-k 40 --top-p 0.9 --min-p 0.05 --typical 1 \
+                    --repeat-penalty 1.1 --presence-penalty 0 --frequency-penalty 0 -s 7 -a name --host 127.0.0.1 --port 9000 --no-mmap";
+        let Ok(Cli { verb: Verb::Serve(flags) }) = parse(&line.split_whitespace().collect::<Vec<_>>()) else { panic!("refused") };
+        assert_eq!(flags.model.parallel, Some(8));
+        assert_eq!(flags.model.ctx_size, Some(4096));
+        assert!(flags.model.no_mmap);
+    }
+
+    #[test]
+    fn an_option_of_several_letters_is_refused_under_its_own_name() {
+        let error = parse(&["serve", "-hf", "user/repo"]).err().expect("refused");
+        assert!(error.to_string().contains("--hf-repo"), "{error}");
+    }
+
+    #[test]
+    fn the_last_of_a_boolean_pair_counts() {
+        let Ok(Cli { verb: Verb::Serve(flags) }) = parse(&["serve", "--no-mmap", "--mmap"]) else { panic!("refused") };
+        assert!(flags.model.mmap && !flags.model.no_mmap);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_option_once_and_no_test_means() {
+        let help = command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        assert!(!help.contains("--test-guest"));
+        for option in ["--model ", "--listen ", "--ctx-size ", "--api-key-file ", "--drain-secs ", "--guest-cpu-ms "] {
+            assert_eq!(help.matches(&format!(" {option}")).count(), 1, "{option}\n{help}");
+        }
+    }
+}

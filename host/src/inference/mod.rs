@@ -1,0 +1,124 @@
+//! The model as the components see it: checks what they ask, sends it to the inference thread.
+//!
+//! - Until the model is loaded there is none: the list is empty and every call is refused.
+//! - Text is turned into tokens before the inference thread hears of it, and off the async threads
+//!   where it is long.
+
+mod convert;
+mod events;
+mod thread;
+
+use std::sync::{Arc, OnceLock};
+use std::thread::Builder;
+
+use spindle_inference::Model;
+use spindle_inference::request::{ErrorCode as EngineError, Prompt};
+use spindle_runtime::generation::Request;
+use spindle_runtime::models::ModelInfo;
+use spindle_runtime::types::{ErrorCode, InvalidArgument};
+use spindle_runtime::{Answer, EventStream, Inference};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use crate::Error;
+use crate::health::Health;
+use crate::model::LoadedModel;
+use thread::{Command, InferenceThread, Mail};
+
+/// Text, or tokens, that is worked on at once; more of it goes to a thread that may take its time.
+const INLINE_MAX: usize = 4 << 10;
+
+/// Answers the components' calls.
+#[derive(Default)]
+pub struct Engine {
+    serving: OnceLock<Serving>,
+}
+
+struct Serving {
+    model: Arc<Model>,
+    info: ModelInfo,
+    fingerprint: Arc<OnceLock<String>>,
+    mail: Mail,
+}
+
+impl Engine {
+    /// Starts to serve a model, and says what its context is. The receiver hears why the inference thread gave up, if it ever does.
+    ///
+    /// # Panics
+    /// When a model is served already.
+    pub fn start(&self, loaded: LoadedModel, health: &Health) -> Result<(u32, oneshot::Receiver<String>), Error> {
+        let LoadedModel { model, settings, mut info, fingerprint, .. } = loaded;
+        let (thread, mail) = InferenceThread::new(model.clone(), settings, health.clone());
+        let context_len = u32::try_from(thread.context_len()).unwrap_or(u32::MAX);
+        info.context_len = context_len;
+        let (gave_up, fatal) = oneshot::channel();
+        Builder::new().name("inference".into()).spawn(move || {
+            // Nobody listens only when the program ends anyway.
+            let _ = gave_up.send(thread.run());
+        })?;
+        let first = self.serving.set(Serving { model, info, fingerprint, mail }).is_ok();
+        assert!(first, "one model is served");
+        health.loaded();
+        Ok((context_len, fatal))
+    }
+
+    fn serving(&self, model: &str) -> Result<&Serving, ErrorCode> {
+        let serving = self.serving.get().filter(|serving| serving.info.id == model);
+        serving.ok_or_else(|| ErrorCode::ModelNotFound(model.to_owned()))
+    }
+}
+
+impl Inference for Engine {
+    fn models(&self) -> Vec<ModelInfo> {
+        let info = |serving: &Serving| ModelInfo { fingerprint: serving.fingerprint.get().cloned(), ..serving.info.clone() };
+        self.serving.get().map(info).into_iter().collect()
+    }
+
+    fn encode(&self, model: String, text: String, parse_special: bool) -> Answer<'_, Vec<u32>> {
+        Box::pin(async move {
+            let model = self.serving(&model)?.model.clone();
+            let tokens = worked(text.len(), move || model.encode(&text, parse_special)).await?;
+            let tokens = tokens.map_err(|error| invalid("text", error.to_string()))?;
+            Ok(tokens.into_iter().map(|token| token.0).collect())
+        })
+    }
+
+    fn decode(&self, model: String, tokens: Vec<u32>) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move {
+            let Serving { model, info, .. } = self.serving(&model)?;
+            if let Some(token) = tokens.iter().find(|token| **token >= info.vocab_len) {
+                return Err(invalid("tokens", format!("token {token} is not in the vocabulary of {}", info.vocab_len)));
+            }
+            let model = model.clone();
+            worked(tokens.len(), move || model.decode(&convert::token_ids(tokens))).await
+        })
+    }
+
+    fn generate(&self, request: Request) -> Answer<'_, EventStream> {
+        Box::pin(async move {
+            let Serving { model, info, mail, .. } = self.serving(&request.model)?;
+            let mut request = Box::new(convert::request(request));
+            if let Prompt::Text(text) = &request.prompt {
+                let (len, model, context_len) = (text.len(), model.clone(), info.context_len as usize);
+                request = worked(len, move || model.encode_prompt(&mut request, context_len).map(|()| request)).await?.map_err(convert::error)?;
+            }
+            let (reply, submitted) = oneshot::channel();
+            mail.send(Command::Submit(request, reply));
+            // The thread is gone, or broke while it had the request in hand.
+            let submitted = submitted.await.unwrap_or_else(|_| Err(EngineError::Internal("the engine broke".into())));
+            submitted.map(|events| Box::pin(events) as EventStream).map_err(convert::error)
+        })
+    }
+}
+
+/// Does a piece of work whose cost grows with `len`, away from the async threads if that is much.
+async fn worked<T: Send + 'static>(len: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
+    if len <= INLINE_MAX {
+        return Ok(work());
+    }
+    spawn_blocking(work).await.map_err(|_| ErrorCode::Internal("the tokenizer broke".into()))
+}
+
+fn invalid(param: &str, message: String) -> ErrorCode {
+    ErrorCode::InvalidArgument(InvalidArgument { param: param.to_owned(), message })
+}
