@@ -39,7 +39,10 @@ impl Dims {
     pub(super) fn new(dims: &[u64]) -> Self {
         let mut all = [1; Self::MAX];
         all[..dims.len()].copy_from_slice(dims);
-        Dims { dims: all, len: dims.len() }
+        Dims {
+            dims: all,
+            len: dims.len(),
+        }
     }
 
     fn as_slice(&self) -> &[u64] {
@@ -63,7 +66,9 @@ pub(super) fn tensor_bytes(name: &str, dims: &Dims, format: Format) -> Result<u6
     if !cols.is_multiple_of(block) {
         return fault(TensorFault::Ragged { cols, block });
     }
-    let values = dims.iter().try_fold(1_u64, |product, dimension| product.checked_mul(*dimension));
+    let values = dims
+        .iter()
+        .try_fold(1_u64, |product, dimension| product.checked_mul(*dimension));
     match values.and_then(|values| (values / block).checked_mul(format.block_bytes() as u64)) {
         Some(bytes) => Ok(bytes),
         None => fault(TensorFault::Overflow),
@@ -78,7 +83,10 @@ pub(super) fn check(
 ) -> Result<Tensors, LoadError> {
     raws.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     if let Some(twice) = raws.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(LoadError::Duplicate { what: "tensor", name: clip(&twice[0].name) });
+        return Err(LoadError::Duplicate {
+            what: "tensor",
+            name: clip(&twice[0].name),
+        });
     }
     let has = |name: &str| raws.binary_search_by(|raw| (*raw.name).cmp(name)).is_ok();
     config.tied_head = !has("output.weight");
@@ -89,7 +97,12 @@ pub(super) fn check(
         Presence::Optional => has("blk.0.attn_q.bias"),
         Presence::Absent => false,
     };
-    let mut taken = Taken { spec, used: vec![false; raws.len()], raws, entries: Vec::new() };
+    let mut taken = Taken {
+        spec,
+        used: vec![false; raws.len()],
+        raws,
+        entries: Vec::new(),
+    };
     take_all(&mut taken, config)?;
     taken.finish()
 }
@@ -149,25 +162,54 @@ impl Taken<'_> {
         match self.entries.last() {
             Some((_, tensor)) if tensor.format.block_len() > 1 => {
                 let found = tensor.format.name().to_owned();
-                let fault = TensorFault::Format { found, supported: "a vector is F32, F16 or BF16" };
+                let fault = TensorFault::Format {
+                    found,
+                    supported: "a vector is F32, F16 or BF16",
+                };
                 Err(LoadError::tensor(name, fault))
             }
             _ => Ok(()),
         }
     }
 
-    fn take(&mut self, name: &str, shape: &[u64], rows: usize, cols: usize) -> Result<(), LoadError> {
+    fn take(
+        &mut self,
+        name: &str,
+        shape: &[u64],
+        rows: usize,
+        cols: usize,
+    ) -> Result<(), LoadError> {
         let Ok(index) = self.raws.binary_search_by(|raw| (*raw.name).cmp(name)) else {
-            return Err(LoadError::TensorMissing { name: name.to_owned(), architecture: self.spec.gguf_name });
+            return Err(LoadError::TensorMissing {
+                name: name.to_owned(),
+                architecture: self.spec.gguf_name,
+            });
         };
         let raw = &self.raws[index];
         if raw.dims.as_slice() != shape {
-            let fault = TensorFault::Shape { expected: Shape(shape.to_vec()), found: raw.dims.shape() };
+            let fault = TensorFault::Shape {
+                expected: Shape(shape.to_vec()),
+                found: raw.dims.shape(),
+            };
             return Err(LoadError::tensor(name, fault));
         }
         self.used[index] = true;
-        let RawTensor { format, shard, ref range, .. } = *raw;
-        self.entries.push((name.into(), TensorRef { format, rows, cols, shard, range: range.clone() }));
+        let RawTensor {
+            format,
+            shard,
+            ref range,
+            ..
+        } = *raw;
+        self.entries.push((
+            name.into(),
+            TensorRef {
+                format,
+                rows,
+                cols,
+                shard,
+                range: range.clone(),
+            },
+        ));
         Ok(())
     }
 

@@ -7,7 +7,9 @@
 
 use super::architecture::Architecture;
 use super::error::LoadError;
-use super::limits::{CONTEXT_MAX, FFN_WIDTH_MAX, HEAD_DIM_MAX, HEADS_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX};
+use super::limits::{
+    CONTEXT_MAX, FFN_WIDTH_MAX, HEAD_DIM_MAX, HEADS_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
+};
 
 /// The hyperparameters of a decoder-only model.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,14 +120,26 @@ impl ModelConfig {
     /// Relations between fields that hold for every architecture; each field's own bound was checked as it was read.
     pub(super) fn check(&self) -> Result<(), LoadError> {
         if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(LoadError::out_of_range("key/value heads", self.kv_heads, format!("a divisor of {}", self.heads)));
+            return Err(LoadError::out_of_range(
+                "key/value heads",
+                self.kv_heads,
+                format!("a divisor of {}", self.heads),
+            ));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return Err(LoadError::out_of_range("head dimension", self.head_dim, "an even number"));
+            return Err(LoadError::out_of_range(
+                "head dimension",
+                self.head_dim,
+                "an even number",
+            ));
         }
         if !self.rope.dims.is_multiple_of(2) || self.rope.dims > self.head_dim {
             let expected = format!("an even number of at most {}", self.head_dim);
-            return Err(LoadError::out_of_range("rope dimensions", self.rope.dims, expected));
+            return Err(LoadError::out_of_range(
+                "rope dimensions",
+                self.rope.dims,
+                expected,
+            ));
         }
         Ok(())
     }
@@ -171,7 +185,11 @@ pub(super) fn check_float(key: &str, found: f64, min: f64, max: f64) -> Result<f
     if found.is_finite() && (min..=max).contains(&found) {
         Ok(found as f32)
     } else {
-        Err(LoadError::out_of_range(key, found, format!("{min} to {max}")))
+        Err(LoadError::out_of_range(
+            key,
+            found,
+            format!("{min} to {max}"),
+        ))
     }
 }
 

@@ -198,6 +198,14 @@ pub enum TensorFault {
         /// The shape it has.
         found: Shape,
     },
+    /// Data that does not follow the tensor before it (safetensors allows no hole and no overlap).
+    #[error("its data begins at {offset} instead of {expected}, where the tensor before it ends")]
+    NotAdjacent {
+        /// Where it begins.
+        offset: u64,
+        /// Where it must begin.
+        expected: u64,
+    },
     /// The announced range and the shape differ in bytes (safetensors states both).
     #[error("its shape needs {expected} bytes, its range has {found}")]
     Bytes {
@@ -232,25 +240,51 @@ impl fmt::Display for Shape {
 }
 
 impl LoadError {
-    pub(crate) fn out_of_range(key: &str, found: impl fmt::Display, expected: impl Into<String>) -> Self {
-        LoadError::OutOfRange { key: clip(key), found: clip(&found.to_string()), expected: expected.into() }
+    pub(crate) fn out_of_range(
+        key: &str,
+        found: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        LoadError::OutOfRange {
+            key: clip(key),
+            found: clip(&found.to_string()),
+            expected: expected.into(),
+        }
     }
 
     pub(crate) fn too_many(what: &str, found: impl TryInto<u64>, max: impl TryInto<u64>) -> Self {
-        let [found, max] = [found.try_into().unwrap_or(u64::MAX), max.try_into().unwrap_or(u64::MAX)];
-        LoadError::TooMany { what: what.to_owned(), found, max }
+        let [found, max] = [
+            found.try_into().unwrap_or(u64::MAX),
+            max.try_into().unwrap_or(u64::MAX),
+        ];
+        LoadError::TooMany {
+            what: what.to_owned(),
+            found,
+            max,
+        }
     }
 
     pub(crate) fn missing(key: &str) -> Self {
         LoadError::Missing { key: clip(key) }
     }
 
-    pub(crate) fn unsupported(key: &str, found: impl fmt::Display, supported: impl Into<String>) -> Self {
-        LoadError::Unsupported { key: clip(key), found: clip(&found.to_string()), supported: supported.into() }
+    pub(crate) fn unsupported(
+        key: &str,
+        found: impl fmt::Display,
+        supported: impl Into<String>,
+    ) -> Self {
+        LoadError::Unsupported {
+            key: clip(key),
+            found: clip(&found.to_string()),
+            supported: supported.into(),
+        }
     }
 
     pub(crate) fn tensor(name: &str, fault: TensorFault) -> Self {
-        LoadError::Tensor { name: clip(name), fault }
+        LoadError::Tensor {
+            name: clip(name),
+            fault,
+        }
     }
 }
 
@@ -262,7 +296,13 @@ pub(crate) fn clip(text: &str) -> String {
     let mut clipped: String = text
         .chars()
         .take(CLIP_CHARS)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
         .collect();
     if text.chars().nth(CLIP_CHARS).is_some() {
         clipped.push('…');

@@ -14,8 +14,10 @@ mod check;
 mod config;
 mod error;
 pub mod gguf;
+pub(crate) mod json;
 pub mod limits;
 mod model_file;
+pub mod safetensors;
 mod tensors;
 
 pub use architecture::{Architecture, SUPPORTED_ARCHITECTURES};

@@ -36,7 +36,10 @@ impl ModelFile {
     /// Bytes of all weights together.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        self.tensors.iter().map(|(_, tensor)| tensor.range.len() as u64).sum()
+        self.tensors
+            .iter()
+            .map(|(_, tensor)| tensor.range.len() as u64)
+            .sum()
     }
 }
 

@@ -40,7 +40,10 @@ impl Tensors {
     /// The tensor of this GGUF name, `blk.0.attn_q.weight` say.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&TensorRef> {
-        let index = self.entries.binary_search_by(|(entry, _)| (**entry).cmp(name)).ok()?;
+        let index = self
+            .entries
+            .binary_search_by(|(entry, _)| (**entry).cmp(name))
+            .ok()?;
         Some(&self.entries[index].1)
     }
 

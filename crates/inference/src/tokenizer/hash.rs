@@ -30,7 +30,10 @@ pub(super) fn bytes(text: &[u8]) -> u64 {
 
 /// Hash of a pair of token ids.
 pub(super) fn pair(left: u32, right: u32) -> u64 {
-    fold((u64::from(left) << 32 | u64::from(right)) ^ K, 0xd6e8_feb8_6659_fd93)
+    fold(
+        (u64::from(left) << 32 | u64::from(right)) ^ K,
+        0xd6e8_feb8_6659_fd93,
+    )
 }
 
 /// The slot of a hash in a table of `slots`: its upper half scaled, so that `slots` may be any number.

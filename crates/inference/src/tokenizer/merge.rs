@@ -53,12 +53,20 @@ impl Scratch {
         let index = self.symbols.len() as u32;
         let start = self.symbols.last().map_or(0, |last| last.start + last.len);
         let prev = if index == 0 { END } else { index - 1 };
-        self.symbols.push(Symbol { id, start, len: len as u32, prev, next: index + 1 });
+        self.symbols.push(Symbol {
+            id,
+            start,
+            len: len as u32,
+            prev,
+            next: index + 1,
+        });
     }
 
     /// Merges the word and hands every symbol left, in order, to `emit` with its range in the word.
     pub(super) fn merge(&mut self, pairs: &impl Pairs, mut emit: impl FnMut(u32, Range<usize>)) {
-        let Some(last) = self.symbols.last_mut() else { return };
+        let Some(last) = self.symbols.last_mut() else {
+            return;
+        };
         last.next = END;
         for left in 0..self.symbols.len() as u32 - 1 {
             self.consider(pairs, left, left + 1);
@@ -74,7 +82,12 @@ impl Scratch {
                 continue;
             }
             self.symbols[symbol.next as usize].len = 0;
-            self.symbols[left as usize] = Symbol { id: result, len, next: right.next, ..symbol };
+            self.symbols[left as usize] = Symbol {
+                id: result,
+                len,
+                next: right.next,
+                ..symbol
+            };
             if right.next != END {
                 self.symbols[right.next as usize].prev = left;
                 self.consider(pairs, left, right.next);
@@ -85,7 +98,13 @@ impl Scratch {
         }
         let mut index = 0;
         while index != END {
-            let Symbol { id, start, len, next, .. } = self.symbols[index as usize];
+            let Symbol {
+                id,
+                start,
+                len,
+                next,
+                ..
+            } = self.symbols[index as usize];
             emit(id, start as usize..(start + len) as usize);
             index = next;
         }
@@ -95,7 +114,8 @@ impl Scratch {
         let [a, b] = [self.symbols[left as usize], self.symbols[right as usize]];
         let text = a.start as usize..(b.start + b.len) as usize;
         if let Some((order, result)) = pairs.find(a.id, b.id, text) {
-            self.heap.push(Reverse((order, left, a.len + b.len, result)));
+            self.heap
+                .push(Reverse((order, left, a.len + b.len, result)));
         }
     }
 }

@@ -26,7 +26,10 @@ impl MergeTable {
         if merges > MERGES_MAX {
             return Err(LoadError::too_many("merges", merges, MERGES_MAX));
         }
-        Ok(MergeTable { slots: vec![0; 2 * merges], results: Vec::with_capacity(merges) })
+        Ok(MergeTable {
+            slots: vec![0; 2 * merges],
+            results: Vec::with_capacity(merges),
+        })
     }
 
     /// Adds the next merge. `joined` is scratch space.
@@ -40,7 +43,10 @@ impl MergeTable {
         let rank = self.results.len();
         let missing = |text: &[u8]| {
             let text = crate::formats::clip(&String::from_utf8_lossy(text));
-            VocabError::MergeToken { rank: rank as u64, text }
+            VocabError::MergeToken {
+                rank: rank as u64,
+                text,
+            }
         };
         let left_id = vocab.find(left).ok_or_else(|| missing(left))?;
         let right_id = vocab.find(right).ok_or_else(|| missing(right))?;

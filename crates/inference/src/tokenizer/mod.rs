@@ -17,6 +17,7 @@ mod ends;
 mod error;
 mod from_gguf;
 mod hash;
+mod json;
 mod merge;
 mod merges;
 mod normalizer;
@@ -29,4 +30,5 @@ mod vocab;
 
 pub use error::{EncodeError, VocabError};
 pub(crate) use from_gguf::from_gguf;
+pub(crate) use json::{JsonParts, from_json};
 pub use tokenizer::Tokenizer;

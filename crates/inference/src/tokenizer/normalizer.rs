@@ -14,7 +14,9 @@ pub(super) enum Normalizer {
 impl Normalizer {
     pub(super) fn apply(self, text: &str) -> Cow<'_, str> {
         match self {
-            Normalizer::Nfc if is_nfc_quick(text.chars()) != IsNormalized::Yes => Cow::Owned(text.nfc().collect()),
+            Normalizer::Nfc if is_nfc_quick(text.chars()) != IsNormalized::Yes => {
+                Cow::Owned(text.nfc().collect())
+            }
             Normalizer::None | Normalizer::Nfc => Cow::Borrowed(text),
         }
     }

@@ -40,10 +40,17 @@ const STEPS_MIN: usize = 4_096;
 impl Pattern {
     pub(super) fn new(pattern: &str) -> Result<Self, LoadError> {
         if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(LoadError::too_many("bytes of a split pattern", pattern.len(), PATTERN_BYTES_MAX));
+            return Err(LoadError::too_many(
+                "bytes of a split pattern",
+                pattern.len(),
+                PATTERN_BYTES_MAX,
+            ));
         }
         if has_possessive(pattern) {
-            let message = format!("possessive quantifiers are not supported: {}", clip(pattern));
+            let message = format!(
+                "possessive quantifiers are not supported: {}",
+                clip(pattern)
+            );
             return Err(VocabError::Pattern { message }.into());
         }
         let head = pattern.strip_suffix(BLANKS_TAIL);
@@ -52,13 +59,23 @@ impl Pattern {
             None => &[pattern],
         };
         let dfa = DFA::builder()
-            .configure(DFA::config().cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true))
+            .configure(
+                DFA::config()
+                    .cache_capacity(CACHE_BYTES)
+                    .skip_cache_capacity_check(true),
+            )
             .thompson(thompson::Config::new().nfa_size_limit(Some(NFA_BYTES_MAX)))
             .syntax(syntax::Config::new().nest_limit(64))
             .build_many(patterns);
         match dfa {
-            Ok(dfa) => Ok(Pattern { dfa, blanks: head.is_some() }),
-            Err(error) => Err(VocabError::Pattern { message: reason(&error) }.into()),
+            Ok(dfa) => Ok(Pattern {
+                dfa,
+                blanks: head.is_some(),
+            }),
+            Err(error) => Err(VocabError::Pattern {
+                message: reason(&error),
+            }
+            .into()),
         }
     }
 
@@ -73,7 +90,9 @@ impl Pattern {
         let mut steps = limit;
         let [mut gap, mut at] = [0, 0];
         while at < text.len() {
-            let end = self.match_at(&mut cache, text, at, &mut steps).ok_or(EncodeError::Pattern { limit })?;
+            let end = self
+                .match_at(&mut cache, text, at, &mut steps)
+                .ok_or(EncodeError::Pattern { limit })?;
             if end == at {
                 at += text[at..].chars().next().map_or(1, char::len_utf8);
                 continue;
@@ -84,11 +103,21 @@ impl Pattern {
             piece(&text[at..end])?;
             [gap, at] = [end, end];
         }
-        if gap < text.len() { piece(&text[gap..]) } else { Ok(()) }
+        if gap < text.len() {
+            piece(&text[gap..])
+        } else {
+            Ok(())
+        }
     }
 
     /// The end of the match that begins at `start`, or `start` if there is none; nothing if the steps ran out.
-    fn match_at(&self, cache: &mut Cache, text: &str, start: usize, steps: &mut usize) -> Option<usize> {
+    fn match_at(
+        &self,
+        cache: &mut Cache,
+        text: &str,
+        start: usize,
+        steps: &mut usize,
+    ) -> Option<usize> {
         let input = Input::new(text).range(start..).anchored(Anchored::Yes);
         let mut state = self.dfa.start_state_forward(cache, &input).ok()?;
         let mut found = None;
@@ -105,12 +134,17 @@ impl Pattern {
                 break;
             }
         }
-        let Some((end, pattern)) = found else { return Some(start) };
+        let Some((end, pattern)) = found else {
+            return Some(start);
+        };
         // Patterns work on characters, so their matches end at characters; an empty match is none.
         if !(self.blanks && pattern == 1 && end < text.len()) {
             return Some(end);
         }
-        let last = text[start..end].chars().next_back().map_or(0, char::len_utf8);
+        let last = text[start..end]
+            .chars()
+            .next_back()
+            .map_or(0, char::len_utf8);
         Some(if start + last == end { end } else { end - last })
     }
 }
@@ -125,7 +159,9 @@ fn has_possessive(pattern: &str) -> bool {
         match c {
             '\\' => {
                 // `\p{L}` ends in a brace that is no quantifier.
-                if matches!(chars.next(), Some('p' | 'P' | 'x' | 'u')) && chars.as_str().starts_with('{') {
+                if matches!(chars.next(), Some('p' | 'P' | 'x' | 'u'))
+                    && chars.as_str().starts_with('{')
+                {
                     chars.by_ref().find(|c| *c == '}');
                 }
             }
@@ -172,15 +208,34 @@ mod tests {
 
     #[test]
     fn blanks_leave_their_last_character_to_the_next_word() {
-        check(r" ?\p{L}+|\s+(?!\S)|\s+", "a   b \n", &["a", "  ", " b", " \n"]);
+        check(
+            r" ?\p{L}+|\s+(?!\S)|\s+",
+            "a   b \n",
+            &["a", "  ", " b", " \n"],
+        );
         check(r" ?\p{L}+|\s+(?!\S)|\s+", "a\tb", &["a", "\t", "b"]);
     }
 
     #[test]
     fn what_is_not_regular_is_refused() {
-        for pattern in [r"(?=a)b", r"(?<!x)y", r"(a)\1", r"a++", r"[a]?+b", r"\p{L}{2}+", r"(", "(?>a)"] {
+        for pattern in [
+            r"(?=a)b",
+            r"(?<!x)y",
+            r"(a)\1",
+            r"a++",
+            r"[a]?+b",
+            r"\p{L}{2}+",
+            r"(",
+            "(?>a)",
+        ] {
             let refused = Pattern::new(pattern).map(|_| ());
-            assert!(matches!(refused, Err(LoadError::Tokenizer(VocabError::Pattern { .. }))), "{pattern}");
+            assert!(
+                matches!(
+                    refused,
+                    Err(LoadError::Tokenizer(VocabError::Pattern { .. }))
+                ),
+                "{pattern}"
+            );
         }
         assert!(Pattern::new(r"[+*?]+\+?\p{L}+").is_ok());
     }

@@ -62,36 +62,70 @@ const QWEN2: &[Pass] = &[Pass::Llama3 { digits: 1 }];
 
 const ROWS: &[Row] = &[
     Row {
-        names: &["gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "gigachat", "mellum", "exaone4"],
+        names: &[
+            "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "gigachat", "mellum", "exaone4",
+        ],
         passes: GPT2,
         ignore_merges: false,
         add_bos: false,
     },
     Row {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        names: &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+        ],
         passes: DIGITS_THEN_GPT2,
         ignore_merges: false,
         add_bos: false,
     },
     Row {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "midm-2.0", "lfm2"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "midm-2.0",
+            "lfm2",
+        ],
         passes: LLAMA3,
         ignore_merges: true,
         add_bos: true,
     },
-    Row { names: &["dbrx", "smaug-bpe"], passes: LLAMA3, ignore_merges: false, add_bos: false },
     Row {
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "solar-open", "grok-2"],
+        names: &["dbrx", "smaug-bpe"],
+        passes: LLAMA3,
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Row {
+        names: &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "hunyuan",
+            "megrez",
+            "solar-open",
+            "grok-2",
+        ],
         passes: QWEN2,
         ignore_merges: false,
         add_bos: false,
     },
-    Row { names: &["deepseek-llm"], passes: DEEPSEEK_LLM, ignore_merges: false, add_bos: false },
+    Row {
+        names: &["deepseek-llm"],
+        passes: DEEPSEEK_LLM,
+        ignore_merges: false,
+        add_bos: false,
+    },
 ];
 
 /// What an error says is supported.
-const SUPPORTED: &str =
-    "gpt-2, smollm, llama-bpe, qwen2, deepseek-llm and those that share their patterns (refact, mpt, ...) are";
+const SUPPORTED: &str = "gpt-2, smollm, llama-bpe, qwen2, deepseek-llm and those that share their patterns (refact, mpt, ...) are";
 
 /// The row of a GGUF name.
 pub(super) fn by_gguf_name(name: &str) -> Result<&'static Row, LoadError> {
@@ -104,7 +138,8 @@ const LLAMA3_HEAD: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}
 const LLAMA3_TAIL: &str = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// GPT-2's pattern as `tokenizer.json` spells it where it is written out.
-const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2_PATTERN: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 impl Step {
     /// The step for a pattern of `tokenizer.json`: by hand if we know it, else compiled.
@@ -112,7 +147,9 @@ impl Step {
         if pattern == GPT2_PATTERN {
             return Ok(Step::Gpt2);
         }
-        let digits = pattern.strip_prefix(LLAMA3_HEAD).and_then(|rest| rest.strip_suffix(LLAMA3_TAIL));
+        let digits = pattern
+            .strip_prefix(LLAMA3_HEAD)
+            .and_then(|rest| rest.strip_suffix(LLAMA3_TAIL));
         match digits {
             Some(r"\p{N}") => return Ok(Step::Llama3 { digits: 1 }),
             Some(r"\p{N}{1,3}") => return Ok(Step::Llama3 { digits: 3 }),
@@ -122,6 +159,11 @@ impl Step {
             return Ok(Step::SingleDigits);
         }
         Ok(Step::Pattern(Pattern::new(pattern)?))
+    }
+
+    /// Whether its matches leave nothing out on any text.
+    pub(super) fn covers_text(&self) -> bool {
+        matches!(self, Step::Gpt2 | Step::Llama3 { .. })
     }
 }
 
@@ -134,7 +176,9 @@ impl Row {
             Pass::TrailingBlanks => Ok(Step::TrailingBlanks),
             Pass::Pattern(pattern) => Ok(Step::Pattern(Pattern::new(pattern)?)),
         });
-        Ok(PreTokenizer { steps: steps.collect::<Result<_, LoadError>>()? })
+        Ok(PreTokenizer {
+            steps: steps.collect::<Result<_, LoadError>>()?,
+        })
     }
 }
 
@@ -154,7 +198,9 @@ impl PreTokenizer {
 
 /// One level of calls for each step of the model, of which there are at most [`STEPS_MAX`].
 fn split_by(steps: &[Step], text: &str, word: &mut Words) -> Result<(), EncodeError> {
-    let Some((step, steps)) = steps.split_first() else { return word(text) };
+    let Some((step, steps)) = steps.split_first() else {
+        return word(text);
+    };
     match step {
         Step::SingleDigits => pieces(split::single_digits, steps, text, word),
         Step::Gpt2 => pieces(split::gpt2, steps, text, word),
@@ -193,7 +239,9 @@ pub(super) const STEPS_MAX: usize = 16;
 const DEEPSEEK_LLM: &[Pass] = &[
     Pass::Pattern(r"[\r\n]"),
     Pass::Pattern(DEEPSEEK_LLM_LETTERS),
-    Pass::Pattern(r"\s?[!-/:-~\u{ff01}-\u{ff0f}\u{ff1a}-\u{ff5e}\u{2018}-\u{201f}\u{3000}-\u{3002}]+"),
+    Pass::Pattern(
+        r"\s?[!-/:-~\u{ff01}-\u{ff0f}\u{ff1a}-\u{ff5e}\u{2018}-\u{201f}\u{3000}-\u{3002}]+",
+    ),
     Pass::TrailingBlanks,
     Pass::Pattern(r"[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+"),
     Pass::Pattern(r"\p{N}+"),

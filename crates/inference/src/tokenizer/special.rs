@@ -52,22 +52,42 @@ impl SpecialTokens {
         let mut all = Vec::new();
         let mut bytes = 0;
         for id in 0..vocab.len() as u32 {
-            let special = matches!(vocab.kind(id), TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
+            let special = matches!(
+                vocab.kind(id),
+                TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown
+            );
             if special && !vocab.text(id).is_empty() {
                 bytes += vocab.text(id).len();
                 if bytes > SPECIAL_TEXT_BYTES_MAX {
-                    return Err(LoadError::too_many("bytes of special tokens", bytes, SPECIAL_TEXT_BYTES_MAX));
+                    return Err(LoadError::too_many(
+                        "bytes of special tokens",
+                        bytes,
+                        SPECIAL_TEXT_BYTES_MAX,
+                    ));
                 }
-                all.push(Special { id, strip: strip(id) });
+                all.push(Special {
+                    id,
+                    strip: strip(id),
+                });
             }
         }
-        let user_defined = all.iter().filter(|s| vocab.kind(s.id) == TokenKind::UserDefined).copied().collect();
-        Ok(SpecialTokens { all: Matcher::new(vocab, all)?, user_defined: Matcher::new(vocab, user_defined)? })
+        let user_defined = all
+            .iter()
+            .filter(|s| vocab.kind(s.id) == TokenKind::UserDefined)
+            .copied()
+            .collect();
+        Ok(SpecialTokens {
+            all: Matcher::new(vocab, all)?,
+            user_defined: Matcher::new(vocab, user_defined)?,
+        })
     }
 
     /// Whether any token takes blanks of the text with it.
     pub(super) fn any_strips(&self) -> bool {
-        self.all.tokens.iter().any(|token| token.strip.left || token.strip.right)
+        self.all
+            .tokens
+            .iter()
+            .any(|token| token.strip.left || token.strip.right)
     }
 
     /// Hands `text` to `fragment` piece by piece.
@@ -77,7 +97,11 @@ impl SpecialTokens {
         parse_special: bool,
         fragment: &mut dyn FnMut(Fragment<'t>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        let matcher = if parse_special { &self.all } else { &self.user_defined };
+        let matcher = if parse_special {
+            &self.all
+        } else {
+            &self.user_defined
+        };
         matcher.split(text, fragment)
     }
 }
@@ -85,14 +109,22 @@ impl SpecialTokens {
 impl Matcher {
     fn new(vocab: &Vocab, tokens: Vec<Special>) -> Result<Self, LoadError> {
         if tokens.is_empty() {
-            return Ok(Matcher { automaton: None, tokens });
+            return Ok(Matcher {
+                automaton: None,
+                tokens,
+            });
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(tokens.iter().map(|token| vocab.text(token.id)))
-            .map_err(|error| VocabError::Special { message: error.to_string() })?;
-        Ok(Matcher { automaton: Some(automaton), tokens })
+            .map_err(|error| VocabError::Special {
+                message: error.to_string(),
+            })?;
+        Ok(Matcher {
+            automaton: Some(automaton),
+            tokens,
+        })
     }
 
     fn split<'t>(
@@ -106,8 +138,12 @@ impl Matcher {
                 let token = self.tokens[found.pattern().as_usize()];
                 // A token inside the blanks its predecessor took is gone, and one that is no whole characters (its
                 // text is not UTF-8) is none.
-                let Some(mut before) = text.get(from..found.start()) else { continue };
-                let Some(behind) = text.get(found.end()..) else { continue };
+                let Some(mut before) = text.get(from..found.start()) else {
+                    continue;
+                };
+                let Some(behind) = text.get(found.end()..) else {
+                    continue;
+                };
                 if token.strip.left {
                     before = before.trim_end();
                 }
@@ -115,10 +151,18 @@ impl Matcher {
                     fragment(Fragment::Text(before))?;
                 }
                 fragment(Fragment::Token(token.id))?;
-                let skipped = if token.strip.right { behind.len() - behind.trim_start().len() } else { 0 };
+                let skipped = if token.strip.right {
+                    behind.len() - behind.trim_start().len()
+                } else {
+                    0
+                };
                 from = found.end() + skipped;
             }
         }
-        if from < text.len() { fragment(Fragment::Text(&text[from..])) } else { Ok(()) }
+        if from < text.len() {
+            fragment(Fragment::Text(&text[from..]))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn single_digits(text: &str) -> usize {
     let mut chars = text.char_indices();
     match chars.next() {
         Some((_, c)) if class(c) == Class::Number => c.len_utf8(),
-        _ => chars.find(|(_, c)| class(*c) == Class::Number).map_or(text.len(), |(at, _)| at),
+        _ => chars
+            .find(|(_, c)| class(*c) == Class::Number)
+            .map_or(text.len(), |(at, _)| at),
     }
 }
 
@@ -73,18 +75,25 @@ pub(super) fn llama3(text: &str, digits: usize) -> usize {
     match class(first) {
         Class::Letter => run(text, Class::Letter),
         Class::Number => {
-            let group = text.char_indices().take(digits).take_while(|(_, c)| class(*c) == Class::Number);
+            let group = text
+                .char_indices()
+                .take(digits)
+                .take_while(|(_, c)| class(*c) == Class::Number);
             group.last().map_or(width, |(at, c)| at + c.len_utf8())
         }
         Class::Space | Class::Other if second == Some(Class::Letter) && !is_newline(first) => {
             width + run(&text[width..], Class::Letter)
         }
         Class::Other => others_and_newlines(text, 0),
-        Class::Space if first == ' ' && second == Some(Class::Other) => others_and_newlines(text, 1),
+        Class::Space if first == ' ' && second == Some(Class::Other) => {
+            others_and_newlines(text, 1)
+        }
         Class::Space => {
             let blank = &text[..run(text, Class::Space)];
             // `\s*[\r\n]+` gives back what follows the last line end of the blank run.
-            blank.rfind(is_newline).map_or_else(|| spaces(text), |at| at + 1)
+            blank
+                .rfind(is_newline)
+                .map_or_else(|| spaces(text), |at| at + 1)
         }
     }
 }
@@ -96,12 +105,17 @@ fn is_newline(c: char) -> bool {
 /// `[^\s\p{L}\p{N}]+[\r\n]*` behind `skip` bytes.
 fn others_and_newlines(text: &str, skip: usize) -> usize {
     let end = skip + run(&text[skip..], Class::Other);
-    end + text[end..].bytes().take_while(|b| is_newline(char::from(*b))).count()
+    end + text[end..]
+        .bytes()
+        .take_while(|b| is_newline(char::from(*b)))
+        .count()
 }
 
 /// Bytes of the characters of one class at the start.
 fn run(text: &str, wanted: Class) -> usize {
-    text.char_indices().find(|(_, c)| class(*c) != wanted).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .find(|(_, c)| class(*c) != wanted)
+        .map_or(text.len(), |(at, _)| at)
 }
 
 /// `\s+(?!\S)|\s+`: a blank run, but its last character belongs to the word behind it, unless it is the only one.
@@ -120,10 +134,12 @@ fn contraction(text: &str, same: impl Fn(u8, u8) -> bool) -> Option<usize> {
     if bytes.first() != Some(&b'\'') {
         return None;
     }
-    let found = ["s", "t", "re", "ve", "m", "ll", "d"].into_iter().find(|ending| {
-        let tail = bytes.get(1..1 + ending.len());
-        tail.is_some_and(|tail| tail.iter().zip(ending.bytes()).all(|(a, b)| same(*a, b)))
-    });
+    let found = ["s", "t", "re", "ve", "m", "ll", "d"]
+        .into_iter()
+        .find(|ending| {
+            let tail = bytes.get(1..1 + ending.len());
+            tail.is_some_and(|tail| tail.iter().zip(ending.bytes()).all(|(a, b)| same(*a, b)))
+        });
     found.map(|ending| 1 + ending.len())
 }
 

@@ -54,6 +54,8 @@ pub(super) struct SentencePiece {
     /// The token of each byte, or the unknown token.
     pub bytes: Box<[u32; 256]>,
     pub blank_prefix: BlankPrefix,
+    /// The prefix is left out where the text begins with a blank.
+    pub prefix_if_missing: bool,
     /// No token has a `▁` behind another character, so words may be merged one by one.
     pub splits_at_blanks: bool,
 }
@@ -96,7 +98,10 @@ impl Tokenizer {
     ) -> Result<Vec<TokenId>, EncodeError> {
         let at_least = self.tokens_min(text.len());
         if at_least > tokens_max {
-            return Err(EncodeError::TooLong { at_least, max: tokens_max });
+            return Err(EncodeError::TooLong {
+                at_least,
+                max: tokens_max,
+            });
         }
         let text = self.normalizer.apply(text);
         let mut encoder = Encoder::new(tokens_max);
@@ -110,7 +115,9 @@ impl Tokenizer {
                 Fragment::Text(text) => {
                     let first = encoder.tokens.is_empty();
                     match &self.algorithm {
-                        Algorithm::ByteLevel(model) => encoder.byte_level(&self.vocab, model, text)?,
+                        Algorithm::ByteLevel(model) => {
+                            encoder.byte_level(&self.vocab, model, text)?
+                        }
                         Algorithm::SentencePiece(model) => {
                             let prefix = match model.blank_prefix {
                                 BlankPrefix::Never => false,
@@ -262,22 +269,38 @@ struct Encoder {
 
 impl Encoder {
     fn new(tokens_max: usize) -> Self {
-        Encoder { tokens: Vec::new(), tokens_max, scratch: Scratch::default(), spelled: Vec::new() }
+        Encoder {
+            tokens: Vec::new(),
+            tokens_max,
+            scratch: Scratch::default(),
+            spelled: Vec::new(),
+        }
     }
 
     fn check(&self) -> Result<(), EncodeError> {
         if self.tokens.len() > self.tokens_max {
-            return Err(EncodeError::TooLong { at_least: self.tokens.len(), max: self.tokens_max });
+            return Err(EncodeError::TooLong {
+                at_least: self.tokens.len(),
+                max: self.tokens_max,
+            });
         }
         Ok(())
     }
 
-    fn byte_level(&mut self, vocab: &Vocab, model: &ByteLevel, text: &str) -> Result<(), EncodeError> {
-        let prefixed = (model.add_prefix_space && !text.starts_with(' ')).then(|| format!(" {text}"));
-        model.pre.split(prefixed.as_deref().unwrap_or(text), &mut |word| {
-            self.byte_level_word(vocab, model, word.as_bytes());
-            self.check()
-        })
+    fn byte_level(
+        &mut self,
+        vocab: &Vocab,
+        model: &ByteLevel,
+        text: &str,
+    ) -> Result<(), EncodeError> {
+        let prefixed =
+            (model.add_prefix_space && !text.starts_with(' ')).then(|| format!(" {text}"));
+        model
+            .pre
+            .split(prefixed.as_deref().unwrap_or(text), &mut |word| {
+                self.byte_level_word(vocab, model, word.as_bytes());
+                self.check()
+            })
     }
 
     fn byte_level_word(&mut self, vocab: &Vocab, model: &ByteLevel, word: &[u8]) {
@@ -286,7 +309,8 @@ impl Encoder {
             self.spelled.clear();
             for byte in word {
                 let mut utf8 = [0; 4];
-                self.spelled.extend_from_slice(alphabet::char_of(*byte).encode_utf8(&mut utf8).as_bytes());
+                self.spelled
+                    .extend_from_slice(alphabet::char_of(*byte).encode_utf8(&mut utf8).as_bytes());
             }
             if let Some(id) = vocab.find(&self.spelled) {
                 self.tokens.push(TokenId(id));
@@ -297,7 +321,9 @@ impl Encoder {
         for byte in word {
             self.scratch.push(model.bytes[usize::from(*byte)], 1);
         }
-        self.scratch.merge(&ByRank(&model.merges), |id, _| self.tokens.push(TokenId(id)));
+        self.scratch.merge(&ByRank(&model.merges), |id, _| {
+            self.tokens.push(TokenId(id))
+        });
     }
 
     fn sentence_piece(
@@ -307,10 +333,16 @@ impl Encoder {
         text: &str,
         prefix: bool,
     ) -> Result<(), EncodeError> {
-        let spelled = [if prefix { BLANK } else { "" }, &text.replace(' ', BLANK)].concat();
+        let begins_blank = text.starts_with([' ', '▁']);
+        let prefix = if prefix && !(model.prefix_if_missing && begins_blank) { BLANK } else { "" };
+        let spelled = [prefix, &text.replace(' ', BLANK)].concat();
         let mut rest = &*spelled;
         while !rest.is_empty() {
-            let len = if model.splits_at_blanks { word_len(rest) } else { rest.len() };
+            let len = if model.splits_at_blanks {
+                word_len(rest)
+            } else {
+                rest.len()
+            };
             let (word, behind) = rest.split_at(len);
             self.sentence_piece_word(vocab, model, word);
             self.check()?;
@@ -335,7 +367,14 @@ impl Encoder {
             id => tokens.push(TokenId(id)),
         };
         match &model.ranking {
-            Ranking::Score(orders) => self.scratch.merge(&ByScore { vocab, orders, word: word.as_bytes() }, emit),
+            Ranking::Score(orders) => self.scratch.merge(
+                &ByScore {
+                    vocab,
+                    orders,
+                    word: word.as_bytes(),
+                },
+                emit,
+            ),
             Ranking::Merges(merges) => self.scratch.merge(&ByRank(merges), emit),
         }
     }
@@ -344,7 +383,9 @@ impl Encoder {
 /// Bytes of the blanks at the start and of what follows them up to the next blank.
 fn word_len(text: &str) -> usize {
     let blanks = text.len() - text.trim_start_matches(BLANK).len();
-    text[blanks..].find(BLANK).map_or(text.len(), |at| blanks + at)
+    text[blanks..]
+        .find(BLANK)
+        .map_or(text.len(), |at| blanks + at)
 }
 
 /// Merges stated as pairs of tokens.
@@ -377,26 +418,36 @@ impl Pairs for ByScore<'_> {
 pub(super) fn score_order(score: f32) -> u32 {
     // Adding zero makes -0.0 equal to 0.0; then the bits of floats, sign folded, rise as the floats do.
     let bits = (score + 0.0).to_bits();
-    let rising = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    let rising = if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
     !rising
 }
 
 /// Whether no token has a blank behind another character.
 pub(super) fn splits_at_blanks(vocab: &Vocab) -> bool {
-    (0..vocab.len() as u32).filter(|id| vocab.is_text(*id)).all(|id| {
-        let text = vocab.text(id);
-        let mut body = text;
-        while let Some(rest) = body.strip_prefix(BLANK.as_bytes()) {
-            body = rest;
-        }
-        !body.windows(BLANK.len()).any(|window| window == BLANK.as_bytes())
-    })
+    (0..vocab.len() as u32)
+        .filter(|id| vocab.is_text(*id))
+        .all(|id| {
+            let text = vocab.text(id);
+            let mut body = text;
+            while let Some(rest) = body.strip_prefix(BLANK.as_bytes()) {
+                body = rest;
+            }
+            !body
+                .windows(BLANK.len())
+                .any(|window| window == BLANK.as_bytes())
+        })
 }
 
 /// The byte a token spelled `<0xNN>` stands for.
 pub(super) fn byte_of(text: &[u8]) -> Option<u8> {
     let digits = text.strip_prefix(b"<0x")?.strip_suffix(b">")?;
-    let digits = str::from_utf8(digits).ok().filter(|digits| digits.len() == 2)?;
+    let digits = str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.len() == 2)?;
     u8::from_str_radix(digits, 16).ok()
 }
 
@@ -428,7 +479,11 @@ pub(super) fn alphabet_token(vocab: &Vocab, byte: u8) -> Option<u32> {
 fn push_alphabet(text: &[u8], bytes: &mut Vec<u8>) {
     let len = bytes.len();
     let decoded = str::from_utf8(text).is_ok_and(|text| {
-        text.chars().all(|c| alphabet::byte_of(c).inspect(|byte| bytes.push(*byte)).is_some())
+        text.chars().all(|c| {
+            alphabet::byte_of(c)
+                .inspect(|byte| bytes.push(*byte))
+                .is_some()
+        })
     });
     if !decoded {
         bytes.truncate(len);

@@ -56,13 +56,30 @@ const _: () = assert!(VOCAB_MAX < 1 << ID_BITS);
 impl Vocab {
     /// Indexes the texts. `kinds` has one entry a token.
     pub(super) fn new(texts: Texts, kinds: Vec<TokenKind>) -> Result<Self, LoadError> {
-        let Texts { texts, base, starts, gap } = texts;
+        let Texts {
+            texts,
+            base,
+            starts,
+            gap,
+        } = texts;
         if kinds.is_empty() {
             return Err(VocabError::Empty.into());
         }
-        assert_eq!(starts.len(), kinds.len() + 1, "one start a token and one at the end");
+        assert_eq!(
+            starts.len(),
+            kinds.len() + 1,
+            "one start a token and one at the end"
+        );
         let slots = 2 * kinds.len();
-        let mut vocab = Vocab { texts, base, starts, gap, kinds, index: vec![0; slots], longest: 1 };
+        let mut vocab = Vocab {
+            texts,
+            base,
+            starts,
+            gap,
+            kinds,
+            index: vec![0; slots],
+            longest: 1,
+        };
         for id in 0..vocab.len() as u32 {
             let bytes = vocab.text(id).len();
             if bytes > TOKEN_BYTES_MAX {
@@ -86,14 +103,22 @@ impl Vocab {
 
     /// The text of a token, or nothing if there is no such token.
     pub(super) fn text(&self, id: u32) -> &[u8] {
-        let Some([start, next]) = self.starts.get(id as usize..id as usize + 2) else { return &[] };
-        let [start, end] = [self.base + *start as usize, self.base + next.saturating_sub(self.gap) as usize];
+        let Some([start, next]) = self.starts.get(id as usize..id as usize + 2) else {
+            return &[];
+        };
+        let [start, end] = [
+            self.base + *start as usize,
+            self.base + next.saturating_sub(self.gap) as usize,
+        ];
         // Padding tokens have no place in the bytes: their range is empty or none.
         (*self.texts).as_ref().get(start..end).unwrap_or_default()
     }
 
     pub(super) fn kind(&self, id: u32) -> TokenKind {
-        self.kinds.get(id as usize).copied().unwrap_or(TokenKind::Unused)
+        self.kinds
+            .get(id as usize)
+            .copied()
+            .unwrap_or(TokenKind::Unused)
     }
 
     pub(super) fn set_kind(&mut self, id: u32, kind: TokenKind) {
@@ -124,7 +149,8 @@ impl Vocab {
 
     /// Any token with this text, control tokens included; slow.
     pub(super) fn find_any(&self, text: &[u8]) -> Option<u32> {
-        self.find(text).or_else(|| (0..self.len() as u32).find(|id| self.text(*id) == text))
+        self.find(text)
+            .or_else(|| (0..self.len() as u32).find(|id| self.text(*id) == text))
     }
 
     /// Whether text may become this token by merging. Asked at every search: a kind may have changed since indexing.
@@ -137,7 +163,8 @@ impl Vocab {
         let missing = len.saturating_sub(self.len());
         let end = self.starts.last().copied().unwrap_or_default();
         self.starts.extend(std::iter::repeat_n(end, missing));
-        self.kinds.extend(std::iter::repeat_n(TokenKind::Unused, missing));
+        self.kinds
+            .extend(std::iter::repeat_n(TokenKind::Unused, missing));
     }
 
     fn insert(&mut self, id: u32) -> Result<(), LoadError> {
@@ -153,7 +180,12 @@ impl Vocab {
             let first = id_of(entry);
             if tag_of(entry) == tag(hash) && self.text(first) == self.text(id) {
                 let text = crate::formats::clip(&String::from_utf8_lossy(self.text(id)));
-                return Err(VocabError::SameText { first, second: id, text }.into());
+                return Err(VocabError::SameText {
+                    first,
+                    second: id,
+                    text,
+                }
+                .into());
             }
             slot = next(slot, slots);
         }

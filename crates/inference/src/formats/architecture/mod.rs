@@ -68,15 +68,25 @@ impl Architecture {
 /// The row for `general.architecture`.
 pub(super) fn by_gguf_name(name: &str) -> Result<&'static Spec, LoadError> {
     let row = TABLE.iter().find(|spec| spec.gguf_name == name);
-    row.copied().ok_or_else(|| LoadError::unsupported("general.architecture", name, SUPPORTED_ARCHITECTURES))
+    row.copied().ok_or_else(|| {
+        LoadError::unsupported("general.architecture", name, SUPPORTED_ARCHITECTURES)
+    })
 }
 
 /// The row for a class in `config.json`.
 pub(super) fn by_hf_class(class: &str) -> Result<&'static Spec, LoadError> {
     let row = TABLE.iter().find(|spec| spec.hf_classes.contains(&class));
     row.copied().ok_or_else(|| {
-        let classes: Vec<&str> = TABLE.iter().flat_map(|spec| spec.hf_classes).copied().collect();
-        LoadError::unsupported("config.json: architectures", class, format!("{} are", classes.join(", ")))
+        let classes: Vec<&str> = TABLE
+            .iter()
+            .flat_map(|spec| spec.hf_classes)
+            .copied()
+            .collect();
+        LoadError::unsupported(
+            "config.json: architectures",
+            class,
+            format!("{} are", classes.join(", ")),
+        )
     })
 }
 

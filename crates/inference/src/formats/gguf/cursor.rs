@@ -27,7 +27,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn skip(&mut self, len: u64, what: &str) -> Result<Range<usize>, LoadError> {
         if len > self.left() {
             let [offset, left] = [self.at as u64, self.left()];
-            return Err(LoadError::Truncated { what: crate::formats::clip(what), offset, needed: len, left });
+            return Err(LoadError::Truncated {
+                what: crate::formats::clip(what),
+                offset,
+                needed: len,
+                left,
+            });
         }
         // Not more than what is left, so it fits a usize.
         let range = self.at..self.at + len as usize;
@@ -58,8 +63,14 @@ impl<'a> Cursor<'a> {
     pub(super) fn name(&mut self, what: &str, max: u64) -> Result<&'a str, LoadError> {
         let range = self.string(what)?;
         if range.len() as u64 > max {
-            return Err(LoadError::too_many(&format!("bytes of {what}"), range.len(), max));
+            return Err(LoadError::too_many(
+                &format!("bytes of {what}"),
+                range.len(),
+                max,
+            ));
         }
-        str::from_utf8(&self.bytes[range]).map_err(|_| LoadError::NotUtf8 { what: what.to_owned() })
+        str::from_utf8(&self.bytes[range]).map_err(|_| LoadError::NotUtf8 {
+            what: what.to_owned(),
+        })
     }
 }

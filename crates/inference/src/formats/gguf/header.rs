@@ -34,7 +34,9 @@ fn check_magic(cursor: &mut Cursor, bytes: &[u8]) -> Result<(), LoadError> {
     let magic = cursor.array::<4>("the magic number").unwrap_or_default();
     if magic != *b"GGUF" {
         let start = &bytes[..bytes.len().min(4)];
-        return Err(LoadError::NotGguf { found: format!("\"{}\"", clip(&start.escape_ascii().to_string())) });
+        return Err(LoadError::NotGguf {
+            found: format!("\"{}\"", clip(&start.escape_ascii().to_string())),
+        });
     }
     let version = cursor.u32("the version")?;
     match version {
@@ -51,6 +53,10 @@ fn alignment(metadata: &Metadata) -> Result<u64, LoadError> {
     if alignment.is_power_of_two() && alignment <= ALIGNMENT_MAX {
         Ok(alignment)
     } else {
-        Err(LoadError::out_of_range(KEY, alignment, format!("a power of two up to {ALIGNMENT_MAX}")))
+        Err(LoadError::out_of_range(
+            KEY,
+            alignment,
+            format!("a power of two up to {ALIGNMENT_MAX}"),
+        ))
     }
 }

@@ -1,16 +1,23 @@
 //! [`ModelConfig`] from a GGUF file's metadata.
 
 use super::metadata::Metadata;
+use crate::formats::LoadError;
 use crate::formats::architecture::Spec;
 use crate::formats::config::{
-    Count, ModelConfig, Rope, RopeScaling, check_eps, check_factor, check_rope_base, check_scaling_parameter,
-    yarn_attention_factor,
+    Count, ModelConfig, Rope, RopeScaling, check_eps, check_factor, check_rope_base,
+    check_scaling_parameter, yarn_attention_factor,
 };
-use crate::formats::LoadError;
 
 /// The hyperparameters of a file of this architecture with a vocabulary of this length.
-pub(super) fn read(metadata: &Metadata, spec: &Spec, vocab_len: usize) -> Result<ModelConfig, LoadError> {
-    let keys = Keys { metadata, architecture: spec.gguf_name };
+pub(super) fn read(
+    metadata: &Metadata,
+    spec: &Spec,
+    vocab_len: usize,
+) -> Result<ModelConfig, LoadError> {
+    let keys = Keys {
+        metadata,
+        architecture: spec.gguf_name,
+    };
     keys.refuse_experts()?;
     let width = keys.count("embedding_length", Count::Width)?;
     let heads = keys.count("attention.head_count", Count::Heads)?;
@@ -58,18 +65,26 @@ impl Keys<'_> {
 
     fn count(&self, name: &str, count: Count) -> Result<usize, LoadError> {
         let key = self.key(name);
-        let found = self.metadata.uint(&key)?.ok_or_else(|| LoadError::missing(&key))?;
+        let found = self
+            .metadata
+            .uint(&key)?
+            .ok_or_else(|| LoadError::missing(&key))?;
         count.check(&key, found)
     }
 
     fn count_or(&self, name: &str, count: Count, default: usize) -> Result<usize, LoadError> {
         let key = self.key(name);
-        self.metadata.uint(&key)?.map_or(Ok(default), |found| count.check(&key, found))
+        self.metadata
+            .uint(&key)?
+            .map_or(Ok(default), |found| count.check(&key, found))
     }
 
     fn required_float(&self, name: &str, check: FloatCheck) -> Result<f32, LoadError> {
         let key = self.key(name);
-        let found = self.metadata.float(&key)?.ok_or_else(|| LoadError::missing(&key))?;
+        let found = self
+            .metadata
+            .float(&key)?
+            .ok_or_else(|| LoadError::missing(&key))?;
         check(&key, found)
     }
 
@@ -82,16 +97,26 @@ impl Keys<'_> {
         let stated = self.key("attention.key_length");
         let head_dim = match self.metadata.uint(&stated)? {
             Some(found) => Count::HeadDim.check(&stated, found)?,
-            None if width.is_multiple_of(heads) => Count::HeadDim.check(&stated, (width / heads) as u64)?,
+            None if width.is_multiple_of(heads) => {
+                Count::HeadDim.check(&stated, (width / heads) as u64)?
+            }
             None => {
                 let expected = format!("a multiple of {heads} heads");
-                return Err(LoadError::out_of_range(&self.key("embedding_length"), width, expected));
+                return Err(LoadError::out_of_range(
+                    &self.key("embedding_length"),
+                    width,
+                    expected,
+                ));
             }
         };
         let value_len = self.count_or("attention.value_length", Count::HeadDim, head_dim)?;
         if value_len != head_dim {
             let supported = format!("values as long as keys ({head_dim}) are");
-            return Err(LoadError::unsupported(&self.key("attention.value_length"), value_len, supported));
+            return Err(LoadError::unsupported(
+                &self.key("attention.value_length"),
+                value_len,
+                supported,
+            ));
         }
         Ok(head_dim)
     }
@@ -100,7 +125,11 @@ impl Keys<'_> {
         let key = self.key("expert_count");
         match self.metadata.uint(&key)? {
             None | Some(0) => Ok(()),
-            Some(experts) => Err(LoadError::unsupported(&key, experts, "models without experts are")),
+            Some(experts) => Err(LoadError::unsupported(
+                &key,
+                experts,
+                "models without experts are",
+            )),
         }
     }
 
@@ -115,22 +144,46 @@ impl Keys<'_> {
             None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
             None | Some("linear") => Ok(RopeScaling::Linear { factor }),
             Some("yarn") => self.yarn(factor, context_len),
-            Some(other) => Err(LoadError::unsupported(&key, other, "none, linear and yarn are")),
+            Some(other) => Err(LoadError::unsupported(
+                &key,
+                other,
+                "none, linear and yarn are",
+            )),
         }
     }
 
     fn yarn(&self, factor: f32, context_len: usize) -> Result<RopeScaling, LoadError> {
         let multiplier = self.key("rope.scaling.yarn_log_multiplier");
-        if let Some(found) = self.metadata.float(&multiplier)?.filter(|found| *found != 0.0) {
-            return Err(LoadError::unsupported(&multiplier, found, "yarn without it is"));
+        if let Some(found) = self
+            .metadata
+            .float(&multiplier)?
+            .filter(|found| *found != 0.0)
+        {
+            return Err(LoadError::unsupported(
+                &multiplier,
+                found,
+                "yarn without it is",
+            ));
         }
         let stated = self.float_or("rope.scaling.attn_factor", 1.0, check_scaling_parameter)?;
         Ok(RopeScaling::Yarn {
             factor,
-            original_context_len: self.count_or("rope.scaling.original_context_length", Count::Context, context_len)?,
+            original_context_len: self.count_or(
+                "rope.scaling.original_context_length",
+                Count::Context,
+                context_len,
+            )?,
             attention_factor: stated * yarn_attention_factor(factor),
-            beta_fast: self.float_or("rope.scaling.yarn_beta_fast", 32.0, check_scaling_parameter)?,
-            beta_slow: self.float_or("rope.scaling.yarn_beta_slow", 1.0, check_scaling_parameter)?,
+            beta_fast: self.float_or(
+                "rope.scaling.yarn_beta_fast",
+                32.0,
+                check_scaling_parameter,
+            )?,
+            beta_slow: self.float_or(
+                "rope.scaling.yarn_beta_slow",
+                1.0,
+                check_scaling_parameter,
+            )?,
         })
     }
 }

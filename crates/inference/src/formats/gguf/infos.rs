@@ -28,7 +28,12 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, count: u64) -> Result<Vec<Info<'
     }
     if count > cursor.left() / INFO_BYTES_MIN {
         let [offset, needed, left] = [cursor.at() as u64, count * INFO_BYTES_MIN, cursor.left()];
-        return Err(LoadError::Truncated { what: "the tensor infos".into(), offset, needed, left });
+        return Err(LoadError::Truncated {
+            what: "the tensor infos".into(),
+            offset,
+            needed,
+            left,
+        });
     }
     (0..count).map(|_| read_info(cursor)).collect()
 }
@@ -37,7 +42,10 @@ fn read_info<'a>(cursor: &mut Cursor<'a>) -> Result<Info<'a>, LoadError> {
     let name = cursor.name("a tensor name", NAME_BYTES_MAX)?;
     let count = cursor.u32(name)?;
     if !(1..=Dims::MAX as u32).contains(&count) {
-        return Err(LoadError::tensor(name, TensorFault::Dimensions(count.into())));
+        return Err(LoadError::tensor(
+            name,
+            TensorFault::Dimensions(count.into()),
+        ));
     }
     // The file has the innermost dimension first.
     let mut dims = [0; Dims::MAX];
@@ -46,7 +54,12 @@ fn read_info<'a>(cursor: &mut Cursor<'a>) -> Result<Info<'a>, LoadError> {
     }
     let dims = Dims::new(&dims[..count as usize]);
     let format = format(name, cursor.u32(name)?)?;
-    Ok(Info { name, dims, format, offset: cursor.u64(name)? })
+    Ok(Info {
+        name,
+        dims,
+        format,
+        offset: cursor.u64(name)?,
+    })
 }
 
 /// Gives every tensor its range of the file, whose header ends at `header_end`.
@@ -60,12 +73,25 @@ pub(super) fn place<'a>(
     let data_start = (header_end as u64).next_multiple_of(alignment);
     let section_bytes = (file_bytes as u64).saturating_sub(data_start);
     let mut tensors = Vec::with_capacity(infos.len());
-    for Info { name, dims, format, offset } in infos {
+    for Info {
+        name,
+        dims,
+        format,
+        offset,
+    } in infos
+    {
         let bytes = tensor_bytes(name, &dims, format)?;
         let fault = if !offset.is_multiple_of(alignment) {
             Some(TensorFault::Misaligned { offset, alignment })
-        } else if offset.checked_add(bytes).is_none_or(|end| end > section_bytes) {
-            Some(TensorFault::OutsideFile { offset, bytes, section_bytes })
+        } else if offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > section_bytes)
+        {
+            Some(TensorFault::OutsideFile {
+                offset,
+                bytes,
+                section_bytes,
+            })
         } else {
             None
         };
@@ -75,7 +101,13 @@ pub(super) fn place<'a>(
         // Inside the file, so inside a usize.
         let start = (data_start + offset) as usize;
         let range = start..start + bytes as usize;
-        tensors.push(RawTensor { name: name.into(), dims, format, shard: 0, range });
+        tensors.push(RawTensor {
+            name: name.into(),
+            dims,
+            format,
+            shard: 0,
+            range,
+        });
     }
     check_overlaps(&mut tensors)?;
     Ok(tensors)
@@ -83,9 +115,15 @@ pub(super) fn place<'a>(
 
 fn check_overlaps(tensors: &mut [RawTensor]) -> Result<(), LoadError> {
     tensors.sort_unstable_by_key(|tensor| tensor.range.start);
-    match tensors.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
+    match tensors
+        .windows(2)
+        .find(|pair| pair[0].range.end > pair[1].range.start)
+    {
         None => Ok(()),
-        Some(pair) => Err(LoadError::tensor(&pair[1].name, TensorFault::Overlap(clip(&pair[0].name)))),
+        Some(pair) => Err(LoadError::tensor(
+            &pair[1].name,
+            TensorFault::Overlap(clip(&pair[0].name)),
+        )),
     }
 }
 
@@ -99,7 +137,13 @@ fn format(name: &str, number: u32) -> Result<Format, LoadError> {
 }
 
 fn unsupported(name: &str, found: String) -> LoadError {
-    LoadError::tensor(name, TensorFault::Format { found, supported: SUPPORTED })
+    LoadError::tensor(
+        name,
+        TensorFault::Format {
+            found,
+            supported: SUPPORTED,
+        },
+    )
 }
 
 const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are";

@@ -47,7 +47,10 @@ const TYPES: [ValueType; 13] = [
 impl ValueType {
     fn from_number(key: &str, found: u32) -> Result<Self, LoadError> {
         let known = TYPES.get(found as usize).copied();
-        known.ok_or_else(|| LoadError::UnknownValueType { key: clip(key), found })
+        known.ok_or_else(|| LoadError::UnknownValueType {
+            key: clip(key),
+            found,
+        })
     }
 
     /// Bytes of a scalar; of a string or an array, the least it takes.
@@ -107,13 +110,27 @@ const ENTRY_BYTES_MIN: u64 = 8 + 4 + 1;
 
 impl<'a> Metadata<'a> {
     /// Reads `count` entries.
-    pub(super) fn read(bytes: &'a [u8], cursor: &mut Cursor<'a>, count: u64) -> Result<Self, LoadError> {
+    pub(super) fn read(
+        bytes: &'a [u8],
+        cursor: &mut Cursor<'a>,
+        count: u64,
+    ) -> Result<Self, LoadError> {
         if count > METADATA_ENTRIES_MAX {
-            return Err(LoadError::too_many("metadata entries", count, METADATA_ENTRIES_MAX));
+            return Err(LoadError::too_many(
+                "metadata entries",
+                count,
+                METADATA_ENTRIES_MAX,
+            ));
         }
         if count > cursor.left() / ENTRY_BYTES_MIN {
-            let [offset, needed, left] = [cursor.at() as u64, count * ENTRY_BYTES_MIN, cursor.left()];
-            return Err(LoadError::Truncated { what: "metadata".into(), offset, needed, left });
+            let [offset, needed, left] =
+                [cursor.at() as u64, count * ENTRY_BYTES_MIN, cursor.left()];
+            return Err(LoadError::Truncated {
+                what: "metadata".into(),
+                offset,
+                needed,
+                left,
+            });
         }
         let mut entries = Vec::with_capacity(count as usize);
         for _ in 0..count {
@@ -122,35 +139,50 @@ impl<'a> Metadata<'a> {
         }
         entries.sort_by_key(|(key, _)| *key);
         if let Some(twice) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(LoadError::Duplicate { what: "metadata key", name: clip(twice[0].0) });
+            return Err(LoadError::Duplicate {
+                what: "metadata key",
+                name: clip(twice[0].0),
+            });
         }
         Ok(Metadata { bytes, entries })
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
-        let index = self.entries.binary_search_by(|(entry, _)| (*entry).cmp(key)).ok()?;
+        let index = self
+            .entries
+            .binary_search_by(|(entry, _)| (*entry).cmp(key))
+            .ok()?;
         Some(&self.entries[index].1)
     }
 
     /// An unsigned integer; signed types are taken if the value is not negative.
     pub(crate) fn uint(&self, key: &str) -> Result<Option<u64>, LoadError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         let found = match *value {
-            Value::Scalar(ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64, bits) => Ok(bits),
+            Value::Scalar(
+                ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64,
+                bits,
+            ) => Ok(bits),
             Value::Scalar(ValueType::I8, bits) => u64::try_from(bits as u8 as i8),
             Value::Scalar(ValueType::I16, bits) => u64::try_from(bits as u16 as i16),
             Value::Scalar(ValueType::I32, bits) => u64::try_from(bits as u32 as i32),
             Value::Scalar(ValueType::I64, bits) => u64::try_from(bits as i64),
             _ => return Err(wrong_type(key, "an unsigned integer", value)),
         };
-        found.map(Some).map_err(|_| LoadError::out_of_range(key, "a negative number", "an unsigned integer"))
+        found
+            .map(Some)
+            .map_err(|_| LoadError::out_of_range(key, "a negative number", "an unsigned integer"))
     }
 
     /// A float, of either size.
     pub(crate) fn float(&self, key: &str) -> Result<Option<f64>, LoadError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Scalar(ValueType::F32, bits)) => Ok(Some(f32::from_bits(*bits as u32).into())),
+            Some(Value::Scalar(ValueType::F32, bits)) => {
+                Ok(Some(f32::from_bits(*bits as u32).into()))
+            }
             Some(Value::Scalar(ValueType::F64, bits)) => Ok(Some(f64::from_bits(*bits))),
             Some(value) => Err(wrong_type(key, "a float", value)),
         }
@@ -160,7 +192,9 @@ impl<'a> Metadata<'a> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Scalar(ValueType::Bool, bits @ (0 | 1))) => Ok(Some(*bits == 1)),
-            Some(Value::Scalar(ValueType::Bool, bits)) => Err(LoadError::out_of_range(key, bits, "0 or 1")),
+            Some(Value::Scalar(ValueType::Bool, bits)) => {
+                Err(LoadError::out_of_range(key, bits, "0 or 1"))
+            }
             Some(value) => Err(wrong_type(key, "a bool", value)),
         }
     }
@@ -197,7 +231,9 @@ impl<'a> Metadata<'a> {
         let Range { start: mut at, end } = array.range;
         std::iter::from_fn(move || {
             // The lengths were checked when the array was read.
-            let len = bytes[at..end].first_chunk().map(|len| u64::from_le_bytes(*len) as usize)?;
+            let len = bytes[at..end]
+                .first_chunk()
+                .map(|len| u64::from_le_bytes(*len) as usize)?;
             let text = at + 8..at + 8 + len;
             at = text.end;
             Some(text)
@@ -216,7 +252,11 @@ fn wrong_type(key: &str, expected: &'static str, found: &Value) -> LoadError {
         Value::String(_) => ValueType::String.name().to_owned(),
         Value::Array(array) => format!("an array of {}", array.item.name()),
     };
-    LoadError::WrongType { key: clip(key), expected, found }
+    LoadError::WrongType {
+        key: clip(key),
+        expected,
+        found,
+    }
 }
 
 fn read_value(cursor: &mut Cursor, bytes: &[u8], key: &str) -> Result<Value, LoadError> {
@@ -236,14 +276,25 @@ fn read_value(cursor: &mut Cursor, bytes: &[u8], key: &str) -> Result<Value, Loa
 fn read_array(cursor: &mut Cursor, key: &str) -> Result<Array, LoadError> {
     let item = ValueType::from_number(key, cursor.u32(key)?)?;
     if item == ValueType::Array {
-        return Err(LoadError::unsupported(key, "an array of arrays", "arrays of scalars and strings are"));
+        return Err(LoadError::unsupported(
+            key,
+            "an array of arrays",
+            "arrays of scalars and strings are",
+        ));
     }
     let len = cursor.u64(key)?;
-    let bytes = len.checked_mul(item.bytes_min()).filter(|bytes| *bytes <= cursor.left());
+    let bytes = len
+        .checked_mul(item.bytes_min())
+        .filter(|bytes| *bytes <= cursor.left());
     let Some(bytes) = bytes else {
         let [offset, left] = [cursor.at() as u64, cursor.left()];
         let needed = len.saturating_mul(item.bytes_min());
-        return Err(LoadError::Truncated { what: clip(key), offset, needed, left });
+        return Err(LoadError::Truncated {
+            what: clip(key),
+            offset,
+            needed,
+            left,
+        });
     };
     let start = cursor.at();
     if item == ValueType::String {
@@ -253,5 +304,9 @@ fn read_array(cursor: &mut Cursor, key: &str) -> Result<Array, LoadError> {
     } else {
         cursor.skip(bytes, key)?;
     }
-    Ok(Array { item, len: len as usize, range: start..cursor.at() })
+    Ok(Array {
+        item,
+        len: len as usize,
+        range: start..cursor.at(),
+    })
 }

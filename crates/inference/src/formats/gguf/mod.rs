@@ -12,5 +12,5 @@ mod infos;
 mod metadata;
 mod reader;
 
-pub use reader::{read, read_tokenizer};
 pub(crate) use metadata::{Metadata, ValueType};
+pub use reader::{read, read_tokenizer};

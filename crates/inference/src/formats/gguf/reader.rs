@@ -14,13 +14,24 @@ pub fn read(file: Bytes) -> Result<ModelFile, LoadError> {
     let Header { metadata, tensors } = Header::read(bytes)?;
     refuse_split(&metadata)?;
     let key = "general.architecture";
-    let spec = architecture::by_gguf_name(metadata.string(key)?.ok_or_else(|| LoadError::missing(key))?)?;
+    let spec = architecture::by_gguf_name(
+        metadata
+            .string(key)?
+            .ok_or_else(|| LoadError::missing(key))?,
+    )?;
     let tokenizer = from_gguf(&metadata, &file)?;
     let mut config = hyperparameters::read(&metadata, spec, tokenizer.vocab_len())?;
     let tensors = check::check(spec, &mut config, tensors)?;
     let chat_template = chat_template(&metadata)?;
     let name = metadata.string("general.name")?.and_then(model_name);
-    Ok(ModelFile { config, tokenizer, chat_template, name, tensors, shards: vec![file.clone()] })
+    Ok(ModelFile {
+        config,
+        tokenizer,
+        chat_template,
+        name,
+        tensors,
+        shards: vec![file.clone()],
+    })
 }
 
 /// Reads the tokenizer alone, of a file that need not have tensors or an architecture we run.
@@ -35,16 +46,22 @@ fn refuse_split(metadata: &Metadata) -> Result<(), LoadError> {
         None | Some(0 | 1) => Ok(()),
         Some(parts) => {
             let way_out = "a single file is (merge the parts with llama-gguf-split --merge)";
-            Err(LoadError::unsupported(key, format!("a model in {parts} files"), way_out))
+            Err(LoadError::unsupported(
+                key,
+                format!("a model in {parts} files"),
+                way_out,
+            ))
         }
     }
 }
 
 fn chat_template(metadata: &Metadata) -> Result<Option<String>, LoadError> {
     match metadata.string("tokenizer.chat_template")? {
-        Some(template) if template.len() > CHAT_TEMPLATE_BYTES_MAX => {
-            Err(LoadError::too_many("bytes of the chat template", template.len(), CHAT_TEMPLATE_BYTES_MAX))
-        }
+        Some(template) if template.len() > CHAT_TEMPLATE_BYTES_MAX => Err(LoadError::too_many(
+            "bytes of the chat template",
+            template.len(),
+            CHAT_TEMPLATE_BYTES_MAX,
+        )),
         template => Ok(template.map(str::to_owned)),
     }
 }
