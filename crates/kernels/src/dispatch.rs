@@ -60,7 +60,13 @@ macro_rules! operations {
         #[allow(clippy::too_many_arguments, reason = "mirrors the definition")]
         pub(crate) fn $name(isa: Isa, $($arg: $ty),*) $(-> $ret)? {
             match isa {
-                Isa::Scalar => $definition($($arg),*),
+                Isa::Scalar => {
+                    #[cfg(target_arch = "x86_64")]
+                    if let Some(fused) = Avx2::new() {
+                        return x86_64::scalar_entries::$name(fused, $($arg),*);
+                    }
+                    $definition($($arg),*)
+                }
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2(avx2) => x86_64::avx2_entries::$name(avx2, $($arg),*),
             }

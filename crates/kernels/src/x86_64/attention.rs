@@ -323,10 +323,10 @@ fn columns<S: Wide, const R: usize, const C: usize, const HALF: bool>(
     // SAFETY: each state has head_dim floats behind its first two, and d + 16 * C is at most that (asserted); values hold head_dim elements for
     // each of `count` positions (asserted by the caller).
     unsafe {
-        let mut acc: [[S::V; C]; R] =
-            core::array::from_fn(|r| core::array::from_fn(|c| s.load(states[r].add(16 * c))));
+        let mut acc: [[S::V; C]; R] = each!([s.splat(0.0); C], |r| each!(s.splat(0.0), |c| s
+            .load(states[r].add(16 * c))));
         for j in 0..count {
-            let v: [S::V; C] = core::array::from_fn(|c| {
+            let v: [S::V; C] = each!(s.splat(0.0), |c| {
                 load::<S, HALF>(s, values.as_ptr(), j * head_dim + d + 16 * c)
             });
             for r in 0..R {

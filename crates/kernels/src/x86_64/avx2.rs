@@ -39,7 +39,13 @@ macro_rules! op {
 fn shuffle_mask(bytes_of_first_lane: i32) -> [i32; 8] {
     // Bytes with the top bit set stay zeros; others move on by 4 with each 32-bit lane of a 128-bit half.
     let step = !bytes_of_first_lane >> 7 & 0x0101_0101;
-    core::array::from_fn(|lane| bytes_of_first_lane + (lane as i32 % 4) * 4 * step)
+    let (a, b, c, d) = (
+        bytes_of_first_lane,
+        bytes_of_first_lane + 4 * step,
+        bytes_of_first_lane + 8 * step,
+        bytes_of_first_lane + 12 * step,
+    );
+    [a, b, c, d, a, b, c, d]
 }
 
 impl Avx2 {
@@ -72,11 +78,15 @@ impl Rows for Avx2 {
     unsafe fn load16(self, base: *const u8, stride: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
-            let row = |lane: usize| _mm_loadu_si128(base.add(lane * stride).cast());
-            let pair = |lane: usize| {
-                _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(lane)), row(lane + 4))
-            };
-            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+            macro_rules! pair {
+                ($lane:literal) => {
+                    _mm256_inserti128_si256::<1>(
+                        _mm256_castsi128_si256(_mm_loadu_si128(base.add($lane * stride).cast())),
+                        _mm_loadu_si128(base.add(($lane + 4) * stride).cast()),
+                    )
+                };
+            }
+            let (a, b, c, d) = (pair!(0), pair!(1), pair!(2), pair!(3));
             let (ab, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
             let (cd, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
             [
@@ -92,16 +102,20 @@ impl Rows for Avx2 {
     unsafe fn load4(self, base: *const u8, stride: usize) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
-            let row = |lane: usize| base.add(lane * stride).cast::<i32>().read_unaligned();
+            macro_rules! row {
+                ($lane:literal) => {
+                    base.add($lane * stride).cast::<i32>().read_unaligned()
+                };
+            }
             _mm256_setr_epi32(
-                row(0),
-                row(1),
-                row(2),
-                row(3),
-                row(4),
-                row(5),
-                row(6),
-                row(7),
+                row!(0),
+                row!(1),
+                row!(2),
+                row!(3),
+                row!(4),
+                row!(5),
+                row!(6),
+                row!(7),
             )
         }
     }
@@ -110,16 +124,20 @@ impl Rows for Avx2 {
     unsafe fn load_f16(self, base: *const u8, stride: usize) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe {
-            let row = |lane: usize| base.add(lane * stride).cast::<i16>().read_unaligned();
+            macro_rules! row {
+                ($lane:literal) => {
+                    base.add($lane * stride).cast::<i16>().read_unaligned()
+                };
+            }
             _mm256_cvtph_ps(_mm_setr_epi16(
-                row(0),
-                row(1),
-                row(2),
-                row(3),
-                row(4),
-                row(5),
-                row(6),
-                row(7),
+                row!(0),
+                row!(1),
+                row!(2),
+                row!(3),
+                row!(4),
+                row!(5),
+                row!(6),
+                row!(7),
             ))
         }
     }
@@ -371,11 +389,12 @@ impl Wide for Avx2 {
     unsafe fn load_bf16(self, from: *const u8) -> Self::V {
         // SAFETY: the caller's promise.
         unsafe {
-            let half = |at: usize| {
-                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(at).cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-            };
-            [half(0), half(16)]
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(16).cast()));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
         }
     }
 
@@ -429,38 +448,46 @@ impl Wide for Avx2 {
 
     #[inline(always)]
     fn zero_below(self, x: Self::V, bound: Self::V, v: Self::V) -> Self::V {
-        let half = |i: usize| {
-            op!(_mm256_andnot_ps(
-                _mm256_cmp_ps::<_CMP_LT_OQ>(x[i], bound[i]),
-                v[i]
-            ))
-        };
-        [half(0), half(1)]
+        op!([
+            _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x[0], bound[0]), v[0]),
+            _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x[1], bound[1]), v[1]),
+        ])
     }
 
     #[inline(always)]
     fn power(self, v: Self::V) -> Self::V {
-        v.map(|v| {
-            op!({
-                let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(v));
-                _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f80_0000)))
-            })
+        op!({
+            let one = _mm256_set1_epi32(0x3f80_0000);
+            let exponents = [
+                _mm256_slli_epi32::<23>(_mm256_castps_si256(v[0])),
+                _mm256_slli_epi32::<23>(_mm256_castps_si256(v[1])),
+            ];
+            [
+                _mm256_castsi256_ps(_mm256_add_epi32(exponents[0], one)),
+                _mm256_castsi256_ps(_mm256_add_epi32(exponents[1], one)),
+            ]
         })
     }
 
     #[inline(always)]
     fn max_magnitude(self, a: Self::V, b: Self::V) -> Self::V {
-        let half = |i: usize| {
-            op!({
-                let bits = _mm256_set1_epi32(0x7fff_ffff);
-                let (a, b) = (
-                    _mm256_and_si256(_mm256_castps_si256(a[i]), bits),
-                    _mm256_and_si256(_mm256_castps_si256(b[i]), bits),
-                );
-                _mm256_castsi256_ps(_mm256_max_epu32(a, b))
-            })
-        };
-        [half(0), half(1)]
+        op!({
+            let bits = _mm256_set1_ps(f32::from_bits(0x7fff_ffff));
+            let largest = [
+                _mm256_max_epu32(
+                    _mm256_castps_si256(_mm256_and_ps(a[0], bits)),
+                    _mm256_castps_si256(_mm256_and_ps(b[0], bits)),
+                ),
+                _mm256_max_epu32(
+                    _mm256_castps_si256(_mm256_and_ps(a[1], bits)),
+                    _mm256_castps_si256(_mm256_and_ps(b[1], bits)),
+                ),
+            ];
+            [
+                _mm256_castsi256_ps(largest[0]),
+                _mm256_castsi256_ps(largest[1]),
+            ]
+        })
     }
 
     #[inline(always)]

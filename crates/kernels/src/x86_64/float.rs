@@ -150,7 +150,7 @@ fn tile<S: Wide, E: Element, const R: usize, const T: usize>(
     for k in (0..whole).step_by(16) {
         // SAFETY: k + 16 is at most the columns of every row of weights and input, which the slices above hold.
         unsafe {
-            let x: [S::V; T] = core::array::from_fn(|t| s.load(x[t].as_ptr().add(k)));
+            let x: [S::V; T] = each!(s.splat(0.0), |t| s.load(x[t].as_ptr().add(k)));
             for r in 0..R {
                 if T == 1 {
                     // The same place R rows on, which is R times this far in the order of the file.

@@ -246,7 +246,7 @@ unsafe fn tile<V: Rows, B: Blocks<V>, const T: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc: [V::F; T] = core::array::from_fn(|t| v.load_f32(sums.add(t * V::LANES)));
+        let mut acc: [V::F; T] = each!(v.splat_f32(0.0), |t| v.load_f32(sums.add(t * V::LANES)));
         for (panel, block) in scratch.iter().zip(chunk) {
             B::step::<T>(v, panel.assume_init_ref(), x, block, token, &mut acc);
         }
@@ -286,14 +286,14 @@ impl<V: Rows, const BITS: u32, const SHIFT: i32, const MINIMUM: bool, const BYTE
             let rest = base.add(if MINIMUM { 4 } else { 2 });
             if BITS == 8 {
                 let (low, high) = (v.load16(rest, stride), v.load16(rest.add(16), stride));
-                let codes = core::array::from_fn(|g| {
+                let codes = each!(v.splat(0), |g| {
                     v.signed_codes(if g < 4 { low[g] } else { high[g - 4] })
                 });
                 return SmallPanel { codes, d, m };
             }
             let nibbles = v.load16(rest.add(if BITS == 5 { 4 } else { 0 }), stride);
             let mask = v.splat(0x0f0f_0f0f);
-            let mut codes: [V::I; 8] = core::array::from_fn(|g| {
+            let mut codes: [V::I; 8] = each!(v.splat(0), |g| {
                 if g < 4 {
                     v.and(nibbles[g], mask)
                 } else {
@@ -302,7 +302,7 @@ impl<V: Rows, const BITS: u32, const SHIFT: i32, const MINIMUM: bool, const BYTE
             });
             if BITS == 5 {
                 let high = v.load4(rest, stride);
-                codes = core::array::from_fn(|g| v.or(codes[g], v.fifth_bits(high, g)));
+                codes = each!(v.splat(0), |g| v.or(codes[g], v.fifth_bits(high, g)));
             }
             SmallPanel { codes, d, m }
         }
@@ -451,14 +451,14 @@ unsafe fn unpack_k<V: Rows, const BITS: u32>(
         let zero = v.splat(0);
         let mut panel = SuperPanel {
             codes: [[zero; 8]; 8],
-            scales: core::array::from_fn(|j| {
+            scales: each!(v.splat(0), |j| {
                 if j < 8 {
                     v.scale_unsigned(scales[j / 4], j % 4)
                 } else {
                     zero
                 }
             }),
-            pairs: core::array::from_fn(|j| v.twice(minimums[j / 4], j % 4)),
+            pairs: each!(v.splat(0), |j| v.twice(minimums[j / 4], j % 4)),
             d,
             dmin,
         };
@@ -508,8 +508,8 @@ unsafe fn unpack_q6k<V: Rows>(v: V, base: *const u8, stride: usize) -> SuperPane
         let zero = v.splat(0);
         let mut panel = SuperPanel {
             codes: [[zero; 8]; 8],
-            scales: core::array::from_fn(|j| v.scale_signed(scales[j / 4], j % 4)),
-            pairs: core::array::from_fn(|j| v.signed_pair(scales[j / 2], j % 2)),
+            scales: each!(v.splat(0), |j| v.scale_signed(scales[j / 4], j % 4)),
+            pairs: each!(v.splat(0), |j| v.signed_pair(scales[j / 2], j % 2)),
             d: v.load_f16(base.add(208), stride),
             dmin: v.splat_f32(0.0),
         };
