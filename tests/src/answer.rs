@@ -19,7 +19,7 @@ pub struct Answer {
     pub choices: Vec<Choice>,
     /// Null where a stream was not asked for it.
     pub usage: Value,
-    /// Null unless `return_token_ids`.
+    /// Null unless `return_token_ids`; of the first prompt, where there are several.
     pub prompt_token_ids: Value,
 }
 
@@ -102,7 +102,7 @@ impl Endpoint {
         Answer {
             choices: choices.collect(),
             usage,
-            prompt_token_ids: answer["prompt_token_ids"].clone(),
+            prompt_token_ids: self.prompt_token_ids(answer).clone(),
         }
     }
 
@@ -124,6 +124,7 @@ impl Endpoint {
             "usage comes last and alone: {last}"
         );
         check_usage(&answer.usage);
+        let mut begun = Vec::new();
         for event in events {
             check_envelope(event, object, prefix);
             assert_eq!(
@@ -131,16 +132,29 @@ impl Endpoint {
                 (&last["id"], &last["created"]),
                 "{event}"
             );
-            if !event["prompt_token_ids"].is_null() {
-                answer.prompt_token_ids = event["prompt_token_ids"].clone();
+            let ids = self.prompt_token_ids(event);
+            if !ids.is_null() {
+                answer.prompt_token_ids = ids.clone();
             }
         }
         for chunk in chunks {
             assert_eq!(field(chunk, "usage"), &Value::Null, "{chunk}");
             for choice in chunk["choices"].as_array().expect("choices") {
                 let index = choice["index"].as_u64().expect("an index") as usize;
-                while answer.choices.len() <= index {
-                    answer.choices.push(Choice::default());
+                // Choices may begin in any order; the first chunk of each names its role.
+                let first = !begun.contains(&index);
+                if first {
+                    begun.push(index);
+                    let len = answer.choices.len().max(index + 1);
+                    answer.choices.resize_with(len, Choice::default);
+                }
+                if self == Endpoint::Chat {
+                    let role = choice["delta"]["role"].as_str();
+                    assert_eq!(
+                        role,
+                        first.then_some("assistant"),
+                        "the role comes first and once: {choice}"
+                    );
                 }
                 self.add_delta(&mut answer.choices[index], choice);
             }
@@ -154,21 +168,21 @@ impl Endpoint {
         answer
     }
 
+    /// A chat has one prompt; completions may have several, each told with its choices.
+    fn prompt_token_ids(self, answer: &Value) -> &Value {
+        match self {
+            Endpoint::Chat => &answer["prompt_token_ids"],
+            Endpoint::Completions => &answer["choices"][0]["prompt_token_ids"],
+        }
+    }
+
     fn add_delta(self, whole: &mut Choice, delta: &Value) {
         assert!(
             whole.finish_reason.is_empty(),
             "nothing follows the finish reason: {delta}"
         );
         let text = match self {
-            Endpoint::Chat => {
-                let first = *whole == Choice::default();
-                let role = delta["delta"]["role"].as_str();
-                assert!(
-                    role == Some("assistant") || !first,
-                    "the role comes first: {delta}"
-                );
-                delta["delta"]["content"].as_str().unwrap_or_default()
-            }
+            Endpoint::Chat => delta["delta"]["content"].as_str().unwrap_or_default(),
             Endpoint::Completions => delta["text"].as_str().expect("a text"),
         };
         whole.text.push_str(text);

@@ -95,7 +95,7 @@ fn check(settings: &[&[&str]], companions: usize) {
         assert_eq!(
             answers(&server.client(), &probes),
             expected,
-            "{args:?}, from the cache"
+            "{args:?}, again"
         );
         assert_eq!(
             answers_in_company(&server, &probes, companions),
