@@ -29,7 +29,7 @@ pub(super) struct RawTensor<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dims {
     dims: [u64; Self::MAX],
-    len: usize,
+    len: u8,
 }
 
 impl Dims {
@@ -41,12 +41,12 @@ impl Dims {
         all[..dims.len()].copy_from_slice(dims);
         Dims {
             dims: all,
-            len: dims.len(),
+            len: dims.len() as u8,
         }
     }
 
     fn as_slice(&self) -> &[u64] {
-        &self.dims[..self.len]
+        &self.dims[..usize::from(self.len)]
     }
 
     fn shape(&self) -> Shape {

@@ -40,9 +40,10 @@ const END_TEXTS: &[&str] = &[
     "<|file_sep|>",
 ];
 
-/// The tokens with an end text. They become control tokens, whatever the file says: some converters left
-/// `<|im_end|>` a normal token, and a client could then end the answer, or forge a turn, by writing it.
-pub(super) fn take_by_text(vocab: &mut Vocab) -> Vec<u32> {
+/// The tokens with an end text, but for those that `is_word` says are made from text by merging (in Qwen's vocabulary
+/// `</s>` is a word of HTML). They become control tokens, whatever the file says: some converters left `<|im_end|>` a
+/// normal token, and a client could then end the answer, or forge a turn, by writing it.
+pub(super) fn take_by_text(vocab: &mut Vocab, is_word: impl Fn(u32) -> bool) -> Vec<u32> {
     let mut ends = Vec::new();
     for id in 0..vocab.len() as u32 {
         let text = vocab.text(id);
@@ -50,7 +51,7 @@ pub(super) fn take_by_text(vocab: &mut Vocab) -> Vec<u32> {
         if !matches!(text.first(), Some(b'<' | b'[' | b'_')) {
             continue;
         }
-        if END_TEXTS.iter().any(|end| end.as_bytes() == text) {
+        if END_TEXTS.iter().any(|end| end.as_bytes() == text) && !is_word(id) {
             ends.push(id);
         }
     }

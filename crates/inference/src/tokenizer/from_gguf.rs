@@ -35,7 +35,6 @@ pub(crate) fn from_gguf(metadata: &Metadata, file: &Bytes) -> Result<Tokenizer, 
     let special = |name: &str| special_id(metadata, name, &vocab);
     let [bos, eos, unknown] = [special("bos")?, special("eos")?, special("unknown")?];
     let [eot, eom] = [special("eot")?, special("eom")?];
-    let mut ends = ends::take_by_text(&mut vocab);
     let (algorithm, add_bos_default) = match model {
         "gpt2" => byte_level(metadata, &vocab, unknown)?,
         "llama" => (sentence_piece(metadata, &vocab, unknown)?, true),
@@ -47,6 +46,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, file: &Bytes) -> Result<Tokenizer, 
             ));
         }
     };
+    let mut ends = ends::take_by_text(&mut vocab, |id| algorithm.makes(id));
     // SentencePiece's own ids stand in where the file names none.
     let or_default = |id: Option<u32>, default| match model {
         "llama" if (default as usize) < vocab.len() => id.or(Some(default)),

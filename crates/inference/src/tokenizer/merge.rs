@@ -1,6 +1,7 @@
 //! Byte-pair merging of one word: the best pair first, the leftmost among equals, until none is left.
 //!
-//! - A heap of candidates over a linked list of symbols: n log n, whatever the word.
+//! - Candidates by order over a linked list of symbols: n log n, whatever the word. Those of the untouched word are
+//!   sorted once; only those that come up later go through a heap.
 //! - [`Scratch`] is reused from word to word, so a text costs no allocation a word.
 //!
 //! Absent: what makes a pair good ([`Pairs`]: merge ranks, or scores of the joined text).
@@ -18,7 +19,7 @@ pub(super) trait Pairs {
     fn find(&self, left: u32, right: u32, text: Range<usize>) -> Option<(u32, u32)>;
 }
 
-/// One symbol of the word. Dead ones have `len` 0.
+/// One symbol of the word. One that was merged into its left neighbour has nothing behind it.
 #[derive(Clone, Copy)]
 struct Symbol {
     id: u32,
@@ -28,9 +29,9 @@ struct Symbol {
     next: u32,
 }
 
-/// A candidate: `(order, left symbol)` first, because the heap sorts by them; then what it was made from, to tell
-/// whether it is still true when its turn comes.
-type Candidate = Reverse<(u32, u32, u32, u32)>;
+/// A possible merge: its order, then its left symbol. Whether the two symbols are still what they were is looked up
+/// when its turn comes, so a candidate is one number, and a long word's heap half the size.
+type Candidate = u64;
 
 const END: u32 = u32::MAX;
 
@@ -38,14 +39,18 @@ const END: u32 = u32::MAX;
 #[derive(Default)]
 pub(super) struct Scratch {
     symbols: Vec<Symbol>,
-    heap: BinaryHeap<Candidate>,
+    /// The candidates of the word as it came, best last.
+    first: Vec<Candidate>,
+    /// The candidates that merging brought up.
+    later: BinaryHeap<Reverse<Candidate>>,
 }
 
 impl Scratch {
     /// Starts a word.
     pub(super) fn clear(&mut self) {
         self.symbols.clear();
-        self.heap.clear();
+        self.first.clear();
+        self.later.clear();
     }
 
     /// Appends the word's next symbol: `len` bytes that are token `id`, or [`NO_TOKEN`].
@@ -53,13 +58,7 @@ impl Scratch {
         let index = self.symbols.len() as u32;
         let start = self.symbols.last().map_or(0, |last| last.start + last.len);
         let prev = if index == 0 { END } else { index - 1 };
-        self.symbols.push(Symbol {
-            id,
-            start,
-            len: len as u32,
-            prev,
-            next: index + 1,
-        });
+        self.symbols.push(Symbol { id, start, len: len as u32, prev, next: index + 1 });
     }
 
     /// Merges the word and hands every symbol left, in order, to `emit` with its range in the word.
@@ -69,53 +68,63 @@ impl Scratch {
         };
         last.next = END;
         for left in 0..self.symbols.len() as u32 - 1 {
-            self.consider(pairs, left, left + 1);
+            if let Some((order, _)) = self.find(pairs, left) {
+                self.first.push(candidate(order, left));
+            }
         }
-        while let Some(Reverse((_, left, len, result))) = self.heap.pop() {
-            let symbol = self.symbols[left as usize];
-            if symbol.len == 0 || symbol.next == END {
-                continue;
-            }
-            let right = self.symbols[symbol.next as usize];
-            // Symbols only grow, so the same joined length means the same two neighbours.
-            if symbol.len + right.len != len {
-                continue;
-            }
-            self.symbols[symbol.next as usize].len = 0;
-            self.symbols[left as usize] = Symbol {
-                id: result,
-                len,
-                next: right.next,
-                ..symbol
-            };
-            if right.next != END {
-                self.symbols[right.next as usize].prev = left;
-                self.consider(pairs, left, right.next);
-            }
-            if symbol.prev != END {
-                self.consider(pairs, symbol.prev, left);
+        self.first.sort_unstable_by(|a, b| b.cmp(a));
+        while let Some(candidate) = self.pop() {
+            let [order, left] = [(candidate >> 32) as u32, candidate as u32];
+            match self.find(pairs, left) {
+                Some((found, result)) if found == order => self.join(pairs, left, result),
+                _ => {}
             }
         }
         let mut index = 0;
         while index != END {
-            let Symbol {
-                id,
-                start,
-                len,
-                next,
-                ..
-            } = self.symbols[index as usize];
+            let Symbol { id, start, len, next, .. } = self.symbols[index as usize];
             emit(id, start as usize..(start + len) as usize);
             index = next;
         }
     }
 
-    fn consider(&mut self, pairs: &impl Pairs, left: u32, right: u32) {
-        let [a, b] = [self.symbols[left as usize], self.symbols[right as usize]];
-        let text = a.start as usize..(b.start + b.len) as usize;
-        if let Some((order, result)) = pairs.find(a.id, b.id, text) {
-            self.heap
-                .push(Reverse((order, left, a.len + b.len, result)));
+    fn pop(&mut self) -> Option<Candidate> {
+        match (self.first.last(), self.later.peek()) {
+            (Some(first), Some(Reverse(later))) if later < first => self.later.pop().map(|Reverse(later)| later),
+            (Some(_), _) => self.first.pop(),
+            (None, _) => self.later.pop().map(|Reverse(later)| later),
         }
     }
+
+    /// What a symbol and the one behind it merge into. A dead symbol has nothing behind it.
+    fn find(&self, pairs: &impl Pairs, left: u32) -> Option<(u32, u32)> {
+        let a = self.symbols[left as usize];
+        let b = self.symbols.get(a.next as usize)?;
+        pairs.find(a.id, b.id, a.start as usize..(b.start + b.len) as usize)
+    }
+
+    fn join(&mut self, pairs: &impl Pairs, left: u32, result: u32) {
+        let symbol = self.symbols[left as usize];
+        let right = self.symbols[symbol.next as usize];
+        self.symbols[symbol.next as usize].next = END;
+        let len = symbol.len + right.len;
+        self.symbols[left as usize] = Symbol { id: result, len, next: right.next, ..symbol };
+        if right.next != END {
+            self.symbols[right.next as usize].prev = left;
+            self.consider(pairs, left);
+        }
+        if symbol.prev != END {
+            self.consider(pairs, symbol.prev);
+        }
+    }
+
+    fn consider(&mut self, pairs: &impl Pairs, left: u32) {
+        if let Some((order, _)) = self.find(pairs, left) {
+            self.later.push(Reverse(candidate(order, left)));
+        }
+    }
+}
+
+fn candidate(order: u32, left: u32) -> Candidate {
+    u64::from(order) << 32 | u64::from(left)
 }

@@ -78,6 +78,11 @@ impl MergeTable {
         }
     }
 
+    /// Whether some merge makes this token.
+    pub(super) fn makes(&self, id: u32) -> bool {
+        self.results.contains(&id)
+    }
+
     /// The token of a joined text. Converters write tokens in the order of their merges, so the one after the last
     /// result, or the last again, is nearly always right and costs no search.
     fn result(&self, vocab: &Vocab, joined: &[u8]) -> Option<u32> {

@@ -7,7 +7,8 @@
 //! Absent: possessive quantifiers and everything else a regular expression in the narrow sense has not; such patterns
 //! are load errors.
 
-use regex_automata::hybrid::dfa::{Cache, DFA};
+pub(super) use regex_automata::hybrid::dfa::Cache;
+use regex_automata::hybrid::dfa::DFA;
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
@@ -79,19 +80,24 @@ impl Pattern {
         }
     }
 
+    /// Memory for [`Pattern::split`], to be used again for the next text.
+    pub(super) fn cache(&self) -> Cache {
+        self.dfa.create_cache()
+    }
+
     /// Hands matches, and what lies between them, to `piece` in order.
     pub(super) fn split(
         &self,
+        cache: &mut Cache,
         text: &str,
         piece: &mut dyn FnMut(&str) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        let mut cache = self.dfa.create_cache();
         let limit = STEPS_MIN + text.len().saturating_mul(STEPS_PER_BYTE);
         let mut steps = limit;
         let [mut gap, mut at] = [0, 0];
         while at < text.len() {
             let end = self
-                .match_at(&mut cache, text, at, &mut steps)
+                .match_at(cache, text, at, &mut steps)
                 .ok_or(EncodeError::Pattern { limit })?;
             if end == at {
                 at += text[at..].chars().next().map_or(1, char::len_utf8);
@@ -191,7 +197,7 @@ mod tests {
     fn check(pattern: &str, text: &str, expected: &[&str]) {
         let pattern = Pattern::new(pattern).unwrap();
         let mut pieces = Vec::new();
-        let split = pattern.split(text, &mut |piece| {
+        let split = pattern.split(&mut pattern.cache(), text, &mut |piece| {
             pieces.push(piece.to_owned());
             Ok(())
         });
@@ -243,9 +249,9 @@ mod tests {
     #[test]
     fn a_pattern_that_reads_ahead_everywhere_is_an_error_and_not_a_hang() {
         let pattern = Pattern::new(r"a*b|a").unwrap();
-        let split = pattern.split(&"a".repeat(100_000), &mut |_| Ok(()));
+        let split = pattern.split(&mut pattern.cache(), &"a".repeat(100_000), &mut |_| Ok(()));
         assert!(matches!(split, Err(EncodeError::Pattern { .. })));
         let nested = Pattern::new(r"(a+)+").unwrap();
-        assert_eq!(nested.split(&"a".repeat(100_000), &mut |_| Ok(())), Ok(()));
+        assert_eq!(nested.split(&mut nested.cache(), &"a".repeat(100_000), &mut |_| Ok(())), Ok(()));
     }
 }

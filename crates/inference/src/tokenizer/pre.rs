@@ -8,7 +8,7 @@
 //! To add a pre-tokenizer: a row in [`ROWS`], and a matcher in [`super::split`] only if its pattern is new.
 
 use super::error::EncodeError;
-use super::pattern::Pattern;
+use super::pattern::{Cache, Pattern};
 use super::split;
 use crate::formats::LoadError;
 
@@ -185,47 +185,53 @@ impl Row {
 /// What receives the words, one by one; an error ends the text.
 pub(super) type Words<'a> = dyn FnMut(&str) -> Result<(), EncodeError> + 'a;
 
+/// Memory of one text's passes, by step; only patterns need any.
+#[derive(Default)]
+pub(super) struct Caches(Vec<Option<Box<Cache>>>);
+
 impl PreTokenizer {
     pub(super) fn new(steps: Vec<Step>) -> Self {
         PreTokenizer { steps }
     }
 
     /// Hands every word of `text` to `word`, in order. Together they are the text.
-    pub(super) fn split(&self, text: &str, word: &mut Words) -> Result<(), EncodeError> {
-        split_by(&self.steps, text, word)
+    pub(super) fn split(&self, caches: &mut Caches, text: &str, word: &mut Words) -> Result<(), EncodeError> {
+        caches.0.resize_with(self.steps.len(), || None);
+        split_by(&self.steps, &mut caches.0, text, word)
     }
 }
 
 /// One level of calls for each step of the model, of which there are at most [`STEPS_MAX`].
-fn split_by(steps: &[Step], text: &str, word: &mut Words) -> Result<(), EncodeError> {
-    let Some((step, steps)) = steps.split_first() else {
-        return word(text);
-    };
-    match step {
-        Step::SingleDigits => pieces(split::single_digits, steps, text, word),
-        Step::Gpt2 => pieces(split::gpt2, steps, text, word),
-        Step::Llama3 { digits } => pieces(|rest| split::llama3(rest, *digits), steps, text, word),
-        Step::TrailingBlanks => {
-            let (body, blanks) = text.split_at(text.trim_end().len());
-            for piece in [body, blanks].into_iter().filter(|piece| !piece.is_empty()) {
-                split_by(steps, piece, word)?;
-            }
-            Ok(())
-        }
-        Step::Pattern(pattern) => pattern.split(text, &mut |piece| split_by(steps, piece, word)),
-    }
-}
-
-fn pieces(
-    matcher: impl Fn(&str) -> usize,
+fn split_by(
     steps: &[Step],
+    caches: &mut [Option<Box<Cache>>],
     text: &str,
     word: &mut Words,
 ) -> Result<(), EncodeError> {
+    let (Some((step, steps)), Some((cache, caches))) = (steps.split_first(), caches.split_first_mut()) else {
+        return word(text);
+    };
+    let mut piece = |piece: &str| split_by(steps, caches, piece, word);
+    match step {
+        Step::SingleDigits => pieces(split::single_digits, text, &mut piece),
+        Step::Gpt2 => pieces(split::gpt2, text, &mut piece),
+        Step::Llama3 { digits } => pieces(|rest| split::llama3(rest, *digits), text, &mut piece),
+        Step::TrailingBlanks => {
+            let (body, blanks) = text.split_at(text.trim_end().len());
+            [body, blanks].into_iter().filter(|part| !part.is_empty()).try_for_each(piece)
+        }
+        Step::Pattern(pattern) => {
+            let cache = cache.get_or_insert_with(|| Box::new(pattern.cache()));
+            pattern.split(cache, text, &mut piece)
+        }
+    }
+}
+
+fn pieces(matcher: impl Fn(&str) -> usize, text: &str, piece: &mut Words) -> Result<(), EncodeError> {
     let mut rest = text;
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(matcher(rest));
-        split_by(steps, piece, word)?;
+        let (first, behind) = rest.split_at(matcher(rest));
+        piece(first)?;
         rest = behind;
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::error::{EncodeError, VocabError};
 use super::merge::{NO_TOKEN, Pairs, Scratch};
 use super::merges::MergeTable;
 use super::normalizer::Normalizer;
-use super::pre::PreTokenizer;
+use super::pre::{Caches, PreTokenizer};
 use super::special::{Fragment, SpecialTokens};
 use super::vocab::{TokenKind, Vocab};
 use crate::token::TokenId;
@@ -36,6 +36,17 @@ pub(super) enum Algorithm {
     ByteLevel(ByteLevel),
     /// SentencePiece's: characters merged by score or rank, blanks written `▁`, unknown characters as bytes.
     SentencePiece(SentencePiece),
+}
+
+impl Algorithm {
+    /// Whether text becomes this token by a merge of a table.
+    pub(super) fn makes(&self, id: u32) -> bool {
+        match self {
+            Algorithm::ByteLevel(ByteLevel { merges, .. })
+            | Algorithm::SentencePiece(SentencePiece { ranking: Ranking::Merges(merges), .. }) => merges.makes(id),
+            Algorithm::SentencePiece(_) => false,
+        }
+    }
 }
 
 pub(super) struct ByteLevel {
@@ -263,6 +274,7 @@ struct Encoder {
     tokens: Vec<TokenId>,
     tokens_max: usize,
     scratch: Scratch,
+    caches: Caches,
     /// The current word in the vocabulary's own spelling.
     spelled: Vec<u8>,
 }
@@ -273,6 +285,7 @@ impl Encoder {
             tokens: Vec::new(),
             tokens_max,
             scratch: Scratch::default(),
+caches: Caches::default(),
             spelled: Vec::new(),
         }
     }
@@ -287,20 +300,16 @@ impl Encoder {
         Ok(())
     }
 
-    fn byte_level(
-        &mut self,
-        vocab: &Vocab,
-        model: &ByteLevel,
-        text: &str,
-    ) -> Result<(), EncodeError> {
-        let prefixed =
-            (model.add_prefix_space && !text.starts_with(' ')).then(|| format!(" {text}"));
-        model
-            .pre
-            .split(prefixed.as_deref().unwrap_or(text), &mut |word| {
-                self.byte_level_word(vocab, model, word.as_bytes());
-                self.check()
-            })
+    fn byte_level(&mut self, vocab: &Vocab, model: &ByteLevel, text: &str) -> Result<(), EncodeError> {
+        let prefixed = (model.add_prefix_space && !text.starts_with(' ')).then(|| format!(" {text}"));
+        // Out of `self` while the words come in, which need the rest of it.
+        let mut caches = std::mem::take(&mut self.caches);
+        let split = model.pre.split(&mut caches, prefixed.as_deref().unwrap_or(text), &mut |word| {
+            self.byte_level_word(vocab, model, word.as_bytes());
+            self.check()
+        });
+        self.caches = caches;
+        split
     }
 
     fn byte_level_word(&mut self, vocab: &Vocab, model: &ByteLevel, word: &[u8]) {

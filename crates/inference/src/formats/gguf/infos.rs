@@ -35,7 +35,11 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, count: u64) -> Result<Vec<Info<'
             left,
         });
     }
-    (0..count).map(|_| read_info(cursor)).collect()
+    let mut infos = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        infos.push(read_info(cursor)?);
+    }
+    Ok(infos)
 }
 
 fn read_info<'a>(cursor: &mut Cursor<'a>) -> Result<Info<'a>, LoadError> {

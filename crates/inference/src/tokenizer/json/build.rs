@@ -111,8 +111,6 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
     let bos = find(prefix.as_deref().or(parts.bos_text.as_deref())).or(stated_bos);
     let eos = find(parts.eos_text.as_deref());
     let unknown = find(model.unk_token.as_deref());
-    let ends = end_ids(&mut vocab, eos, &parts.end_ids)?;
-
     let normalizer = pipeline.normalizer.unwrap_or(Normalizer::None);
     let merges = vocabulary::merges(merges, &vocab)?;
     let algorithm = if pipeline.byte_level {
@@ -136,6 +134,7 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
         let supported = "byte-level BPE and SentencePiece's blanks are";
         return Err(LoadError::unsupported(FILE, "BPE over plain characters", supported));
     };
+    let ends = end_ids(&mut vocab, &algorithm, eos, &parts.end_ids)?;
     let strip = |id: u32| match added.binary_search_by_key(&u64::from(id), |token| token.id) {
         Ok(index) => added[index].strip(),
         Err(_) => Strip::default(),
@@ -154,7 +153,7 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
 }
 
 /// The tokens that end an answer, rising: those the files list, or those whose texts say so.
-fn end_ids(vocab: &mut Vocab, eos: Option<u32>, listed: &[u64]) -> Result<Vec<u32>, LoadError> {
+fn end_ids(vocab: &mut Vocab, algorithm: &Algorithm, eos: Option<u32>, listed: &[u64]) -> Result<Vec<u32>, LoadError> {
     let mut ends: Vec<u32> = eos.into_iter().collect();
     for id in listed {
         if *id >= vocab.len() as u64 {
@@ -164,7 +163,7 @@ fn end_ids(vocab: &mut Vocab, eos: Option<u32>, listed: &[u64]) -> Result<Vec<u3
         ends.push(*id as u32);
     }
     if ends.is_empty() {
-        ends = ends::take_by_text(vocab);
+        ends = ends::take_by_text(vocab, |id| algorithm.makes(id));
     }
     ends.sort_unstable();
     ends.dedup();
