@@ -7,7 +7,7 @@
 use crate::activations::Scale32;
 use crate::attention::{AttentionScratch, Context, Queries};
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{self, Avx2};
+use crate::x86_64::{self, Avx2, Avx512};
 use crate::{
     Activations, ColumnsMut, RopePairs, Weights, attention as scalar_attention, reference,
 };
@@ -22,6 +22,9 @@ pub enum Isa {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// AVX-512 with VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 impl Isa {
@@ -35,7 +38,12 @@ impl Isa {
         #[allow(unused_mut, reason = "other processors have only one")]
         let mut available = vec![Isa::Scalar];
         #[cfg(target_arch = "x86_64")]
-        available.extend(Avx2::new().map(Isa::Avx2));
+        available.extend(
+            Avx2::new()
+                .map(Isa::Avx2)
+                .into_iter()
+                .chain(Avx512::new().map(Isa::Avx512)),
+        );
         available
     }
 
@@ -45,6 +53,8 @@ impl Isa {
             Isa::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
         }
     }
 
@@ -69,6 +79,8 @@ macro_rules! operations {
                 }
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2(avx2) => x86_64::avx2_entries::$name(avx2, $($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(avx512) => x86_64::avx512_entries::$name(avx512, $($arg),*),
             }
         }
     )*};

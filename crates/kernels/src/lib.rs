@@ -35,7 +35,7 @@ pub use kv::{KvHead, KvHeadMut, KvPool, KvShape, KvType, PAGE_TOKENS};
 pub use rope::{RopePairs, inverse_frequencies, rope, rope_table};
 pub use team::{Team, split_even};
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::Avx2;
+pub use x86_64::{Avx2, Avx512};
 
 use core::ops::Range;
 

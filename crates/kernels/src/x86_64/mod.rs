@@ -20,6 +20,7 @@ macro_rules! each {
 
 mod attention;
 mod avx2;
+mod avx512;
 mod elementwise;
 mod float;
 mod quant;
@@ -27,6 +28,7 @@ mod rows;
 mod wide;
 
 pub use avx2::Avx2;
+pub use avx512::Avx512;
 
 use crate::activations::Scale32;
 use crate::attention::{AttentionScratch, Context, Queries};
@@ -84,6 +86,11 @@ macro_rules! operations {
 }
 
 operations!(avx2_entries, Avx2, "avx2,fma,f16c");
+operations!(
+    avx512_entries,
+    Avx512,
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+);
 
 // The definitions again, so that fused multiply-add is an instruction here and not a call: same bits, several times the speed.
 entries! { scalar_entries, Avx2, "avx2,fma,f16c",
