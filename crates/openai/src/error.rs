@@ -564,8 +564,8 @@ impl ApiError {
                 INVALID_REQUEST,
                 "context_length_exceeded",
                 format!(
-                    "Your {param} have {got} bytes of text, more than the {max} this model takes. Please reduce the \
-                     length of the {param}."
+                    "Your request has {got} bytes of text in its {param}, more than the {max} this model takes. \
+                     Please reduce the length of the {param}."
                 ),
             ),
             Self::ChatTemplateRefused { message } => (
@@ -621,3 +621,6 @@ pub(crate) fn quoted(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,8 +200,11 @@ pub(crate) fn integer(param: &str, value: &Value, min: i128, max: i128) -> Resul
     };
     let whole = match (number.as_i128(), number.as_f64()) {
         (Some(integer), _) => integer,
-        // Beyond i128 the cast saturates, which is out of every range as well.
-        (None, Some(float)) if float.fract() == 0.0 => float as i128,
+        // Beyond 64 bits a number was rounded, perhaps onto the border of a range: it is moved past it.
+        (None, Some(float)) if float.fract() == 0.0 => match float as i128 {
+            far if far.unsigned_abs() >= 1 << 63 => far.saturating_add(far.signum()),
+            near => near,
+        },
         _ => return Err(wrong_type(param, "an integer", value)),
     };
     let (param, got) = (param.to_owned(), number.to_string());
@@ -226,7 +229,8 @@ pub(crate) fn decimal(param: &str, value: &Value, min: f64, max: f64) -> Result<
     if number > max {
         return Err(ApiError::DecimalAboveMax { param, max, got });
     }
-    Ok(number as f32)
+    // Adding zero turns a negative zero into the other one: two spellings of one request must not differ.
+    Ok(number as f32 + 0.0)
 }
 
 /// The error for a value of another type than `expected`.
@@ -354,6 +358,7 @@ mod tests {
         check("129", Err("integer_above_max_value"));
         check("1e300", Err("integer_above_max_value"));
         check("-1e300", Err("integer_below_min_value"));
+        check("-9223372036854775809", Err("integer_below_min_value"));
         check("18446744073709551615", Err("integer_above_max_value"));
         for text in ["1.5", "\"3\"", "true", "[1]", "{}"] {
             check(text, Err("invalid_type"));

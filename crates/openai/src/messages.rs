@@ -183,7 +183,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(messages: Value) -> Result<(Vec<Message>, Option<String>), (&'static str, String)> {
+    /// Code and field of an error.
+    type Refusal = (&'static str, String);
+
+    fn read(messages: Value) -> Result<(Vec<Message>, Option<String>), Refusal> {
         let body = json!({"messages": messages}).to_string();
         let mut fields = Fields::parse(body.as_bytes()).unwrap();
         let named = |error: ApiError| (error.code(), error.param().unwrap().to_owned());

@@ -1,32 +1,59 @@
 //! `GET /v1/models` and `GET /v1/models/{model}`.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::inference::{Inference, ModelInfo};
 use crate::response::Response;
 
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// OpenAI's model object, and the context's length under vLLM's name, which clients look for.
+#[derive(Serialize)]
+struct Model {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+    max_model_len: u32,
+}
+
 /// Every loaded model.
 pub(super) fn list(inference: &impl Inference) -> Response {
-    let data: Vec<Value> = inference.models().iter().map(object).collect();
-    Response::json(200, &json!({"object": "list", "data": data}))
+    let data = inference.models().into_iter().map(model).collect();
+    Response::json(
+        200,
+        &List {
+            object: "list",
+            data,
+        },
+    )
 }
 
 /// One loaded model.
 pub(super) fn get(id: &str, inference: &impl Inference) -> Result<Response, ApiError> {
-    let model = inference.model(id).ok_or_else(|| ApiError::ModelNotFound {
+    let info = inference.model(id).ok_or_else(|| ApiError::ModelNotFound {
         model: id.to_owned(),
     })?;
-    Ok(Response::json(200, &object(&model)))
+    Ok(Response::json(200, &model(info)))
 }
 
-/// OpenAI's model object, and the context's length under vLLM's name, which clients look for.
-fn object(model: &ModelInfo) -> Value {
-    json!({
-        "id": model.id,
-        "object": "model",
-        "created": model.created,
-        "owned_by": "spindle",
-        "max_model_len": model.context_len,
-    })
+fn model(info: ModelInfo) -> Model {
+    let ModelInfo {
+        id,
+        created,
+        context_len,
+        ..
+    } = info;
+    Model {
+        id,
+        object: "model",
+        created,
+        owned_by: "spindle",
+        max_model_len: context_len,
+    }
 }

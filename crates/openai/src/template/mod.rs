@@ -5,11 +5,14 @@
 //! - A template comes from a model's file and is trusted with nothing: it has fuel, and its source and its output
 //!   have limits. What runs out is named in the error.
 //! - A request never brings a template.
+//! - What fuel does not see (a list that holds itself thousands of times, compared or joined) is ended by the limits
+//!   of the instance it runs in, and costs that one request.
 //!
 //! Absent: tools and documents (templates see `none`, as they do under Hugging Face without them), includes and
 //! other templates, the machine's time zone (dates are in UTC).
 
 mod date;
+mod generation_tag;
 mod json;
 
 use std::error::Error as _;
@@ -91,8 +94,9 @@ pub(crate) fn render(
         bytes_max: prompt_bytes_max(model.context_len),
         full: false,
     };
+    let source = generation_tag::remove(source);
     let environment = environment(now, output.bytes_max);
-    let template = environment.template_from_named_str("chat_template", source);
+    let template = environment.template_from_named_str("chat_template", &source);
     let rendered = template.and_then(|template| {
         let context = context! {
             messages => messages.iter().map(|message| Value::from_pairs(message.pairs())).collect::<Value>(),
@@ -111,7 +115,7 @@ pub(crate) fn render(
     }
 }
 
-fn environment(now: u64, bytes_max: usize) -> Environment<'static> {
+fn environment<'s>(now: u64, bytes_max: usize) -> Environment<'s> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -127,6 +131,10 @@ fn environment(now: u64, bytes_max: usize) -> Environment<'static> {
         ValueKind::None => Ok(output.write_str("None")?),
         _ => minijinja::escape_formatter(output, state, value),
     });
+    // `none is iterable` is false in Python, and templates lean on it before they count their tools.
+    let is_iterable =
+        |value: &Value| !value.is_none() && !value.is_undefined() && value.try_iter().is_ok();
+    environment.add_test("iterable", is_iterable);
     environment.add_filter("tojson", move |value: &Value, options| {
         json::tojson(value, options, bytes_max)
     });
