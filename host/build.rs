@@ -18,10 +18,16 @@ fn main() {
         println!("cargo::rerun-if-changed={}", path.display());
     }
     if !api.exists() {
-        println!("cargo::error={} is not there: run `cargo xtask guests` first", api.display());
+        println!(
+            "cargo::error={} is not there: run `cargo xtask guests` first",
+            api.display()
+        );
         return;
     }
-    let mut text = format!("pub static API: &[u8] = include_bytes!({});\n", literal(&api));
+    let mut text = format!(
+        "pub static API: &[u8] = include_bytes!({});\n",
+        literal(&api)
+    );
     if demo.exists() {
         text += &format!(
             "static DEMO_FILE: &Aligned<[u8]> = &Aligned(*include_bytes!({}));\n\
@@ -29,7 +35,9 @@ fn main() {
             literal(&demo)
         );
     } else {
-        println!("cargo::warning=demo/spindle-demo.gguf is not there: the program will need --model");
+        println!(
+            "cargo::warning=demo/spindle-demo.gguf is not there: the program will need --model"
+        );
         text += "pub static DEMO: Option<&[u8]> = None;\n";
     }
     let out = PathBuf::from(variable("OUT_DIR")).join("embedded.rs");
@@ -37,7 +45,13 @@ fn main() {
 }
 
 fn literal(path: &Path) -> String {
-    format!("{:?}", path.canonicalize().expect("it exists").to_str().expect("a path in UTF-8"))
+    format!(
+        "{:?}",
+        path.canonicalize()
+            .expect("it exists")
+            .to_str()
+            .expect("a path in UTF-8")
+    )
 }
 
 fn variable(name: &str) -> String {

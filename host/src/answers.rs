@@ -44,7 +44,14 @@ struct Row {
 
 impl Refusal {
     fn row(self) -> Row {
-        let row = |status, kind, code, message| Row { status, kind, code, message, retry_after: false, close: false };
+        let row = |status, kind, code, message| Row {
+            status,
+            kind,
+            code,
+            message,
+            retry_after: false,
+            close: false,
+        };
         match self {
             Self::AmbiguousFraming => Row {
                 close: true,
@@ -57,7 +64,12 @@ impl Refusal {
             },
             Self::BadHost => Row {
                 close: true,
-                ..row(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_host", "A request names exactly one host.")
+                ..row(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_request_error",
+                    "invalid_host",
+                    "A request names exactly one host.",
+                )
             },
             Self::RequestTimeout => Row {
                 close: true,
@@ -85,7 +97,12 @@ impl Refusal {
             ),
             Self::Loading => Row {
                 retry_after: true,
-                ..row(StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_loading", "The model is being loaded. Please try again.")
+                ..row(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "server_error",
+                    "model_loading",
+                    "The model is being loaded. Please try again.",
+                )
             },
             Self::ShuttingDown => Row {
                 retry_after: true,
@@ -109,10 +126,14 @@ impl Refusal {
         );
         let mut response = json(row.status, body);
         if row.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if row.close {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -131,7 +152,13 @@ pub fn health(phase: Phase, load: Load) -> Response<FixedBody> {
         Phase::Stuck => (StatusCode::SERVICE_UNAVAILABLE, "stuck"),
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
     };
-    json(status, format!(r#"{{"status":"{word}","running":{},"waiting":{}}}"#, load.running, load.waiting))
+    json(
+        status,
+        format!(
+            r#"{{"status":"{word}","running":{},"waiting":{}}}"#,
+            load.running, load.waiting
+        ),
+    )
 }
 
 /// A path of the host's, with a method it does not have.
@@ -140,14 +167,19 @@ pub fn method_not_allowed() -> Response<FixedBody> {
         StatusCode::METHOD_NOT_ALLOWED,
         r#"{"error":{"message":"This path only answers GET.","type":"invalid_request_error","param":null,"code":"method_not_supported"}}"#.into(),
     );
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 
 fn json(status: StatusCode, body: String) -> Response<FixedBody> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 

@@ -34,16 +34,27 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 
 /// Serves one connection to its end. `closing` lets the answer in progress finish and no other begin.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, requests: Arc<Requests>, closing: CancellationToken) {
+pub async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    requests: Arc<Requests>,
+    closing: CancellationToken,
+) {
     let watch = Arc::new(Watch::default());
     let socket = Socket::new(stream, watch.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let (requests, watch) = (requests.clone(), watch.clone());
         async move {
             let ambiguous = watch.begin();
-            let held = Held { watch, _in_flight: requests.in_flight() };
+            let held = Held {
+                watch,
+                _in_flight: requests.in_flight(),
+            };
             let response = requests.answer(request, ambiguous).await;
-            Ok::<_, Infallible>(response.map(|answer| Outgoing { answer, _held: held }))
+            Ok::<_, Infallible>(response.map(|answer| Outgoing {
+                answer,
+                _held: held,
+            }))
         }
     });
     let connection = http1::Builder::new()
@@ -100,7 +111,10 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.answer {
             Answer::Fixed(body) => Pin::new(body).poll_frame(cx).map_err(never),
             Answer::Guest(body) => Pin::new(body).poll_frame(cx),

@@ -116,10 +116,17 @@ impl Error {
     /// The code the program ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config { .. } | Self::ConfigFile { .. } | Self::Unguarded { .. } => ExitCode::Config,
+            Self::Config { .. } | Self::ConfigFile { .. } | Self::Unguarded { .. } => {
+                ExitCode::Config
+            }
             Self::Bind { .. } => ExitCode::Bind,
-            Self::NoModel | Self::ModelFile { .. } | Self::ModelRefused { .. } | Self::ModelTooLarge { .. } => ExitCode::Model,
-            Self::Runtime(_) | Self::Generation(_) | Self::Inference(_) | Self::Io(_) => ExitCode::Failure,
+            Self::NoModel
+            | Self::ModelFile { .. }
+            | Self::ModelRefused { .. }
+            | Self::ModelTooLarge { .. } => ExitCode::Model,
+            Self::Runtime(_) | Self::Generation(_) | Self::Inference(_) | Self::Io(_) => {
+                ExitCode::Failure
+            }
             Self::Interrupted => ExitCode::Interrupted,
         }
     }
@@ -181,14 +188,51 @@ mod tests {
     fn each_error_has_the_documented_code() {
         let io = |kind| io::Error::from(kind);
         let cases = [
-            (Error::Config { what: String::new(), hint: String::new() }, 3),
-            (Error::ConfigFile { path: "keys".into(), source: io(io::ErrorKind::NotFound) }, 3),
+            (
+                Error::Config {
+                    what: String::new(),
+                    hint: String::new(),
+                },
+                3,
+            ),
+            (
+                Error::ConfigFile {
+                    path: "keys".into(),
+                    source: io(io::ErrorKind::NotFound),
+                },
+                3,
+            ),
             (Error::Unguarded { address: address() }, 3),
-            (Error::Bind { address: address(), source: io(io::ErrorKind::AddrInUse) }, 5),
+            (
+                Error::Bind {
+                    address: address(),
+                    source: io(io::ErrorKind::AddrInUse),
+                },
+                5,
+            ),
             (Error::NoModel, 4),
-            (Error::ModelFile { path: "m".into(), source: io(io::ErrorKind::NotFound) }, 4),
-            (Error::ModelRefused { name: "m".into(), cause: String::new() }, 4),
-            (Error::ModelTooLarge { name: "m".into(), needed: String::new(), available: String::new() }, 4),
+            (
+                Error::ModelFile {
+                    path: "m".into(),
+                    source: io(io::ErrorKind::NotFound),
+                },
+                4,
+            ),
+            (
+                Error::ModelRefused {
+                    name: "m".into(),
+                    cause: String::new(),
+                },
+                4,
+            ),
+            (
+                Error::ModelTooLarge {
+                    name: "m".into(),
+                    needed: String::new(),
+                    available: String::new(),
+                },
+                4,
+            ),
             (Error::Runtime(String::new()), 1),
             (Error::Generation(String::new()), 1),
             (Error::Inference(String::new()), 1),
@@ -202,7 +246,10 @@ mod tests {
 
     #[test]
     fn a_port_in_use_names_a_free_looking_one() {
-        let error = Error::Bind { address: address(), source: io::Error::from(io::ErrorKind::AddrInUse) };
+        let error = Error::Bind {
+            address: address(),
+            source: io::Error::from(io::ErrorKind::AddrInUse),
+        };
         assert!(error.hint().unwrap().ends_with("--listen 127.0.0.1:8081"));
     }
 

@@ -72,7 +72,9 @@ impl Health {
 
     /// The inference thread is alive.
     pub fn beat(&self) {
-        self.0.beat_ms.store(self.0.start.elapsed().as_millis() as u64, Relaxed);
+        self.0
+            .beat_ms
+            .store(self.0.start.elapsed().as_millis() as u64, Relaxed);
     }
 
     /// What the inference thread holds.
@@ -83,7 +85,10 @@ impl Health {
 
     /// See [`Load`].
     pub fn load(&self) -> Load {
-        Load { running: self.0.running.load(Relaxed), waiting: self.0.waiting.load(Relaxed) }
+        Load {
+            running: self.0.running.load(Relaxed),
+            waiting: self.0.waiting.load(Relaxed),
+        }
     }
 
     /// See [`Phase`].
@@ -91,7 +96,10 @@ impl Health {
         phase(
             self.0.loaded.load(Relaxed),
             self.0.draining.load(Relaxed),
-            self.0.start.elapsed().saturating_sub(Duration::from_millis(self.0.beat_ms.load(Relaxed))),
+            self.0
+                .start
+                .elapsed()
+                .saturating_sub(Duration::from_millis(self.0.beat_ms.load(Relaxed))),
         )
     }
 }

@@ -36,7 +36,10 @@ pub struct BadKeyLine {
 impl KeyRing {
     /// Adds a key that belongs to the default tenant.
     pub fn add(&mut self, key: &str) {
-        self.0.push(Key { hash: hash(key), tenant: DEFAULT_TENANT.to_owned() });
+        self.0.push(Key {
+            hash: hash(key),
+            tenant: DEFAULT_TENANT.to_owned(),
+        });
     }
 
     /// Adds the keys of a file: one `KEY [NAME]` a line, `#` begins a comment.
@@ -48,7 +51,12 @@ impl KeyRing {
                 [] => continue,
                 [key] => (key, None),
                 [key, name] => (key, Some(name)),
-                _ => return Err(BadKeyLine { line: index + 1, words: words.len() }),
+                _ => {
+                    return Err(BadKeyLine {
+                        line: index + 1,
+                        words: words.len(),
+                    });
+                }
             };
             let hash = hash(key);
             let tenant = name.map_or_else(|| hex16(&hash), str::to_owned);
@@ -73,7 +81,10 @@ impl KeyRing {
         for (index, key) in self.0.iter().enumerate() {
             found.conditional_assign(&(index as u32), key.hash.ct_eq(&hash));
         }
-        self.0.get(found as usize).map(|key| key.tenant.clone()).ok_or(Refused::Unknown)
+        self.0
+            .get(found as usize)
+            .map(|key| key.tenant.clone())
+            .ok_or(Refused::Unknown)
     }
 }
 
@@ -116,31 +127,52 @@ mod tests {
     fn without_keys_everybody_is_the_default_tenant() {
         let ring = KeyRing::default();
         assert!(matches!(ring.authenticate(None).as_deref(), Ok("default")));
-        assert!(matches!(authenticate(&ring, "Bearer anything").as_deref(), Ok("default")));
+        assert!(matches!(
+            authenticate(&ring, "Bearer anything").as_deref(),
+            Ok("default")
+        ));
     }
 
     #[test]
     fn keys_of_one_name_are_one_tenant() {
         let ring = ring("# ours\none alice\ntwo alice # her laptop\n\nthree\n");
-        assert!(matches!(authenticate(&ring, "Bearer one").as_deref(), Ok("alice")));
-        assert!(matches!(authenticate(&ring, "bearer two").as_deref(), Ok("alice")));
-        assert_eq!(authenticate(&ring, "Bearer three").ok().as_deref(), Some(hex16(&hash("three")).as_str()));
+        assert!(matches!(
+            authenticate(&ring, "Bearer one").as_deref(),
+            Ok("alice")
+        ));
+        assert!(matches!(
+            authenticate(&ring, "bearer two").as_deref(),
+            Ok("alice")
+        ));
+        assert_eq!(
+            authenticate(&ring, "Bearer three").ok().as_deref(),
+            Some(hex16(&hash("three")).as_str())
+        );
     }
 
     #[test]
     fn a_missing_key_is_told_from_a_wrong_one() {
         let ring = ring("one");
         for header in ["", "Bearer", "Bearer ", "Basic one", "one"] {
-            assert!(matches!(authenticate(&ring, header), Err(Refused::Missing)), "{header:?}");
+            assert!(
+                matches!(authenticate(&ring, header), Err(Refused::Missing)),
+                "{header:?}"
+            );
         }
         for header in ["Bearer two", "Bearer one two", "Bearer onee"] {
-            assert!(matches!(authenticate(&ring, header), Err(Refused::Unknown)), "{header:?}");
+            assert!(
+                matches!(authenticate(&ring, header), Err(Refused::Unknown)),
+                "{header:?}"
+            );
         }
     }
 
     #[test]
     fn a_line_of_three_words_is_named() {
-        assert_eq!(KeyRing::default().add_file("a b\nc d e\n"), Err(BadKeyLine { line: 2, words: 3 }));
+        assert_eq!(
+            KeyRing::default().add_file("a b\nc d e\n"),
+            Err(BadKeyLine { line: 2, words: 3 })
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod cli;
 mod connection;
 mod embedded;
 mod error;
+mod heads;
 pub mod health;
 mod inference;
 pub mod keys;

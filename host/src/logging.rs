@@ -17,7 +17,12 @@ pub fn start(colors: ColorChoice) {
     let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     // Started once; a second start, in tests, changes nothing.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi).with_env_filter(filter).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_env_filter(filter)
+        .with_target(false)
+        .try_init();
 }
 
 /// Whether a bar would be seen, and not end as junk in a file.

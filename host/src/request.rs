@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri,
+};
 use hyper::body::Incoming;
 use spindle_runtime::types::Lane;
 use spindle_runtime::{Caller, Failure, Guest};
@@ -48,7 +50,11 @@ impl Requests {
     }
 
     /// Answers one request. `ambiguous` says that its head has two lengths.
-    pub async fn answer(&self, mut request: Request<Incoming>, ambiguous: bool) -> Response<Answer> {
+    pub async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        ambiguous: bool,
+    ) -> Response<Answer> {
         let id = request_id(request.headers());
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let mut response = match self.route(request, ambiguous, &id).await {
@@ -63,7 +69,12 @@ impl Requests {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, ambiguous: bool, id: &HeaderValue) -> Result<Response<Answer>, Refusal> {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        ambiguous: bool,
+        id: &HeaderValue,
+    ) -> Result<Response<Answer>, Refusal> {
         if ambiguous || has_both_lengths(request.headers()) {
             return Err(Refusal::AmbiguousFraming);
         }
@@ -77,15 +88,25 @@ impl Requests {
             // A thread that is stuck may come back; whoever waits can decide how long.
             Phase::Ready | Phase::Stuck => {}
         }
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Refusal::TooManyStreams)?;
+        let place = self
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Refusal::TooManyStreams)?;
         let authorization = request.headers().get(header::AUTHORIZATION);
         let caller = Caller {
-            tenant: self.keys.authenticate(authorization.map(HeaderValue::as_bytes)),
+            tenant: self
+                .keys
+                .authenticate(authorization.map(HeaderValue::as_bytes)),
             lane: Lane::Interactive,
             request_id: id.to_str().unwrap_or_default().to_owned(),
             slot: Box::new(place),
         };
-        match self.guest(request.uri().path()).handle(caller, request).await {
+        match self
+            .guest(request.uri().path())
+            .handle(caller, request)
+            .await
+        {
             Ok(response) => Ok(response.map(Answer::Guest)),
             Err(failure) => Err(refusal(&failure, id)),
         }
@@ -97,18 +118,27 @@ impl Requests {
             "/readyz" | "/health" => answers::health(self.health.phase(), self.health.load()),
             _ => return None,
         };
-        Some(if matches!(*method, Method::GET | Method::HEAD) { answer } else { answers::method_not_allowed() })
+        Some(if matches!(*method, Method::GET | Method::HEAD) {
+            answer
+        } else {
+            answers::method_not_allowed()
+        })
     }
 
     fn guest(&self, path: &str) -> &Guest {
-        let mounted = self.mounts.iter().find(|(prefix, _)| path.starts_with(prefix));
+        let mounted = self
+            .mounts
+            .iter()
+            .find(|(prefix, _)| path.starts_with(prefix));
         mounted.map_or(&self.api, |(_, guest)| guest)
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Answer> {
         let mut response = fixed(refusal.response());
         if let Some(origin) = &self.cors_origin {
-            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            response
+                .headers_mut()
+                .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
         response
     }
@@ -143,17 +173,27 @@ fn with_authority(mut request: Request<Incoming>) -> Result<Request<Incoming>, R
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(uri::Scheme::HTTP);
     parts.authority = Some(authority);
-    parts.path_and_query.get_or_insert_with(|| uri::PathAndQuery::from_static("/"));
+    parts
+        .path_and_query
+        .get_or_insert_with(|| uri::PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Refusal::BadHost)?;
     Ok(request)
 }
 
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let plain = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(|| {
-        let id = format!("req_{}", uuid::Uuid::new_v4().simple());
-        HeaderValue::try_from(id).expect("hex digits are a header value")
-    })
+    let plain = |id: &&HeaderValue| {
+        !id.is_empty()
+            && id.len() <= REQUEST_ID_BYTES_MAX
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    headers
+        .get(REQUEST_ID)
+        .filter(plain)
+        .cloned()
+        .unwrap_or_else(|| {
+            let id = format!("req_{}", uuid::Uuid::new_v4().simple());
+            HeaderValue::try_from(id).expect("hex digits are a header value")
+        })
 }
 
 #[cfg(test)]
@@ -164,9 +204,15 @@ mod tests {
     fn plain_request_ids_are_kept_and_others_replaced() {
         let long = "x".repeat(129);
         for (given, kept) in [("abc-1", true), ("", false), ("a b", false), (&long, false)] {
-            let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(given).unwrap())]);
+            let headers =
+                HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(given).unwrap())]);
             assert_eq!(request_id(&headers) == given, kept, "{given:?}");
         }
-        assert!(request_id(&HeaderMap::new()).to_str().unwrap().starts_with("req_"));
+        assert!(
+            request_id(&HeaderMap::new())
+                .to_str()
+                .unwrap()
+                .starts_with("req_")
+        );
     }
 }

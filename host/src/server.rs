@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout_at, Instant};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,7 +42,12 @@ pub struct ServerSettings {
 }
 
 /// Serves until `shutdown` is ready and requests in progress are done.
-pub async fn run(listener: TcpListener, requests: Arc<Requests>, settings: ServerSettings, shutdown: impl Future<Output = ()>) {
+pub async fn run(
+    listener: TcpListener,
+    requests: Arc<Requests>,
+    settings: ServerSettings,
+    shutdown: impl Future<Output = ()>,
+) {
     let closing = CancellationToken::new();
     let connections = TaskTracker::new();
     let addresses = Addresses::new(settings.trusted_proxies);
@@ -58,7 +63,9 @@ pub async fn run(listener: TcpListener, requests: Arc<Requests>, settings: Serve
                 if connections.len() >= CONNECTIONS_MAX {
                     continue;
                 }
-                let Some(counted) = addresses.count(peer.ip()) else { continue };
+                let Some(counted) = addresses.count(peer.ip()) else {
+                    continue;
+                };
                 tune(&stream);
                 let served = connection::serve(stream, peer, requests.clone(), closing.clone());
                 connections.spawn(async move {
@@ -110,7 +117,10 @@ struct Counted {
 
 impl Addresses {
     fn new(trusted: Vec<IpAddr>) -> Self {
-        Self { trusted: trusted.into(), counts: Arc::default() }
+        Self {
+            trusted: trusted.into(),
+            counts: Arc::default(),
+        }
     }
 
     /// None if the address has as many as it may.
@@ -123,13 +133,20 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Counted { addresses: self.clone(), address })
+        Some(Counted {
+            addresses: self.clone(),
+            address,
+        })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .addresses
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -144,12 +161,20 @@ pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Refused means that the old limit stays, and that is what the accept loop then meets.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// Binds the address, and says what is wrong if it cannot.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, crate::Error> {
-    TcpListener::bind(address).await.map_err(|source| crate::Error::Bind { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| crate::Error::Bind { address, source })
 }
 
 #[cfg(test)]
@@ -162,11 +187,15 @@ mod tests {
         let proxy: IpAddr = "192.0.2.2".parse().unwrap();
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
         let addresses = Addresses::new(vec![proxy]);
-        let mut held: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| addresses.count(far).unwrap()).collect();
+        let mut held: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+            .map(|_| addresses.count(far).unwrap())
+            .collect();
         assert!(addresses.count(far).is_none());
         assert!(addresses.count(mapped).is_none());
         for unlimited in [proxy, "127.0.0.1".parse().unwrap(), "::1".parse().unwrap()] {
-            let many: Vec<_> = (0..=CONNECTIONS_PER_ADDRESS_MAX).map(|_| addresses.count(unlimited)).collect();
+            let many: Vec<_> = (0..=CONNECTIONS_PER_ADDRESS_MAX)
+                .map(|_| addresses.count(unlimited))
+                .collect();
             assert!(many.iter().all(Option::is_some));
         }
         held.pop();

@@ -8,10 +8,10 @@ use http::HeaderValue;
 use spindle_runtime::models::SamplingDefaults;
 use spindle_runtime::{ApiSettings, Limits};
 
+use crate::Error;
 use crate::cli::{ModelFlags, RunFlags, ServeFlags};
 use crate::keys::KeyRing;
 use crate::server::ServerSettings;
-use crate::Error;
 
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: u64 = 10 << 20;
@@ -106,7 +106,12 @@ pub fn serve(flags: &ServeFlags) -> Result<ServeSettings, Error> {
     if keys.is_empty() && !listen.ip().to_canonical().is_loopback() && !flags.insecure_no_auth {
         return Err(Error::Unguarded { address: listen });
     }
-    let streams_max = within("--streams-max", flags.streams_max.unwrap_or(1000), 1, STREAMS_MAX_MAX)?;
+    let streams_max = within(
+        "--streams-max",
+        flags.streams_max.unwrap_or(1000),
+        1,
+        STREAMS_MAX_MAX,
+    )?;
     let cors_origin = flags.cors_origin.as_deref().map(origin).transpose()?;
     let mut model = model(&flags.model)?;
     if let Some(queue_max) = flags.queue_max {
@@ -117,13 +122,20 @@ pub fn serve(flags: &ServeFlags) -> Result<ServeSettings, Error> {
         listen,
         keys,
         limits: limits(streams_max, flags.guest_cpu_ms.unwrap_or(30_000)),
-        api: ApiSettings { cors_origin: flags.cors_origin.clone(), body_bytes_max: BODY_BYTES_MAX },
+        api: ApiSettings {
+            cors_origin: flags.cors_origin.clone(),
+            body_bytes_max: BODY_BYTES_MAX,
+        },
         cors_origin,
         server: ServerSettings {
             drain: Duration::from_secs(flags.drain_secs.unwrap_or(30)),
             trusted_proxies: flags.trusted_proxy.clone(),
         },
-        test_guests: flags.test_guest.iter().map(|text| test_guest(text)).collect::<Result<_, _>>()?,
+        test_guests: flags
+            .test_guest
+            .iter()
+            .map(|text| test_guest(text))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -132,12 +144,19 @@ pub fn run(flags: &RunFlags) -> Result<RunSettings, Error> {
     Ok(RunSettings {
         model: model(&flags.model)?,
         limits: limits(1, 30_000),
-        api: ApiSettings { cors_origin: None, body_bytes_max: BODY_BYTES_MAX },
+        api: ApiSettings {
+            cors_origin: None,
+            body_bytes_max: BODY_BYTES_MAX,
+        },
     })
 }
 
 fn limits(instances_max: u32, guest_cpu_ms: u64) -> Limits {
-    Limits { instances_max, memory_bytes_max: GUEST_MEMORY_BYTES_MAX, guest_cpu: Duration::from_millis(guest_cpu_ms) }
+    Limits {
+        instances_max,
+        memory_bytes_max: GUEST_MEMORY_BYTES_MAX,
+        guest_cpu: Duration::from_millis(guest_cpu_ms),
+    }
 }
 
 fn listen(flags: &ServeFlags) -> SocketAddr {
@@ -152,30 +171,50 @@ fn keys(flags: &ServeFlags) -> Result<KeyRing, Error> {
     if let Some(key) = &flags.api_key {
         let key = key.trim();
         if key.is_empty() {
-            return Err(config("--api-key: empty", "pass a key, or leave the option out"));
+            return Err(config(
+                "--api-key: empty",
+                "pass a key, or leave the option out",
+            ));
         }
         keys.add(key);
     }
     if let Some(path) = &flags.api_key_file {
         let text = read(path)?;
-        keys.add_file(&text).map_err(|error| config(&format!("{}: {error}", path.display()), "write one KEY [NAME] a line"))?;
+        keys.add_file(&text).map_err(|error| {
+            config(
+                &format!("{}: {error}", path.display()),
+                "write one KEY [NAME] a line",
+            )
+        })?;
         if keys.is_empty() {
-            return Err(config(&format!("{}: no key in it", path.display()), "write one KEY [NAME] a line"));
+            return Err(config(
+                &format!("{}: no key in it", path.display()),
+                "write one KEY [NAME] a line",
+            ));
         }
     }
     Ok(keys)
 }
 
 fn model(flags: &ModelFlags) -> Result<ModelSettings, Error> {
-    let source = flags.model.clone().map_or(ModelSource::Demo, ModelSource::Path);
+    let source = flags
+        .model
+        .clone()
+        .map_or(ModelSource::Demo, ModelSource::Path);
     let id = flags.alias.clone().unwrap_or_else(|| id(&source));
     if id.is_empty() {
-        return Err(config("--alias: empty", "pass a name, or leave the option out"));
+        return Err(config(
+            "--alias: empty",
+            "pass a name, or leave the option out",
+        ));
     }
     Ok(ModelSettings {
         id,
         source,
-        context_len: flags.ctx_size.filter(|len| *len > 0).map(|len| usize::try_from(len).unwrap_or(usize::MAX)),
+        context_len: flags
+            .ctx_size
+            .filter(|len| *len > 0)
+            .map(|len| usize::try_from(len).unwrap_or(usize::MAX)),
         threads: threads(flags.threads)?,
         sequences_max: within("--parallel", flags.parallel.unwrap_or(16), 1, 1024)? as usize,
         queue_max: 64,
@@ -192,8 +231,15 @@ fn id(source: &ModelSource) -> String {
         ModelSource::Demo => "spindle-demo".to_owned(),
         ModelSource::Path(path) => {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            let named = if path.extension().is_some_and(|ending| ending == "gguf") { path.file_stem() } else { path.file_name() };
-            named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+            let named = if path.extension().is_some_and(|ending| ending == "gguf") {
+                path.file_stem()
+            } else {
+                path.file_name()
+            };
+            named.map_or_else(
+                || "model".to_owned(),
+                |name| name.to_string_lossy().into_owned(),
+            )
         }
     }
 }
@@ -201,7 +247,9 @@ fn id(source: &ModelSource) -> String {
 fn threads(wanted: Option<i64>) -> Result<usize, Error> {
     match wanted {
         // The number that affinity and the container's quota leave.
-        None | Some(..=0) => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get())),
+        None | Some(..=0) => {
+            Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get()))
+        }
         Some(wanted) => within("--threads", wanted, 1, 512).map(|threads| threads as usize),
     }
 }
@@ -211,11 +259,16 @@ fn chat_template(flags: &ModelFlags) -> Result<ChatTemplate, Error> {
         (_, Some(path)) => {
             let text = read(path)?;
             if text.len() as u64 > TEMPLATE_BYTES_MAX {
-                return Err(config(&format!("{}: more than 1 MiB", path.display()), "a chat template is a few KiB of text"));
+                return Err(config(
+                    &format!("{}: more than 1 MiB", path.display()),
+                    "a chat template is a few KiB of text",
+                ));
             }
             Ok(ChatTemplate::Text(text))
         }
-        (Some(text), None) if text.contains("{{") || text.contains("{%") => Ok(ChatTemplate::Text(text.clone())),
+        (Some(text), None) if text.contains("{{") || text.contains("{%") => {
+            Ok(ChatTemplate::Text(text.clone()))
+        }
         (Some(name), None) if name == "chatml" => Ok(ChatTemplate::ChatMl),
         (Some(name), None) => Err(config(
             &format!("--chat-template: neither a template nor a known name: {name}"),
@@ -227,7 +280,9 @@ fn chat_template(flags: &ModelFlags) -> Result<ChatTemplate, Error> {
 
 fn defaults(flags: &ModelFlags) -> Result<SamplingDefaults, Error> {
     let flags = &flags.sampling;
-    let checked = |name, value: Option<f32>, min, max| value.map(|value| within(name, value, min, max)).transpose();
+    let checked = |name, value: Option<f32>, min, max| {
+        value.map(|value| within(name, value, min, max)).transpose()
+    };
     Ok(SamplingDefaults {
         temperature: checked("--temp", flags.temp, 0.0, 2.0)?,
         top_p: checked("--top-p", flags.top_p, 0.0, 1.0)?,
@@ -238,35 +293,60 @@ fn defaults(flags: &ModelFlags) -> Result<SamplingDefaults, Error> {
         frequency_penalty: checked("--frequency-penalty", flags.frequency_penalty, -2.0, 2.0)?,
         presence_penalty: checked("--presence-penalty", flags.presence_penalty, -2.0, 2.0)?,
         seed: flags.seed.and_then(|seed| u64::try_from(seed).ok()),
-        max_tokens: flags.predict.filter(|count| *count >= 0).map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+        max_tokens: flags
+            .predict
+            .filter(|count| *count >= 0)
+            .map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
     })
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(flag: &str, value: T, min: T, max: T) -> Result<T, Error> {
+fn within<T: PartialOrd + std::fmt::Display>(
+    flag: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, Error> {
     // A comparison with NaN is false, which refuses it.
     if value >= min && value <= max {
         return Ok(value);
     }
-    Err(config(&format!("{flag}: out of range: {value}"), &format!("pass a value from {min} to {max}")))
+    Err(config(
+        &format!("{flag}: out of range: {value}"),
+        &format!("pass a value from {min} to {max}"),
+    ))
 }
 
 fn origin(text: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(text).map_err(|_| config("--cors-origin: not an origin", "pass one such as https://example.com, or *"))
+    HeaderValue::from_str(text).map_err(|_| {
+        config(
+            "--cors-origin: not an origin",
+            "pass one such as https://example.com, or *",
+        )
+    })
 }
 
 fn test_guest(text: &str) -> Result<(String, PathBuf), Error> {
     match text.split_once('=') {
         Some((prefix, file)) if prefix.starts_with('/') => Ok((prefix.to_owned(), file.into())),
-        _ => Err(config(&format!("--test-guest: {text}"), "pass /PREFIX=FILE.cwasm")),
+        _ => Err(config(
+            &format!("--test-guest: {text}"),
+            "pass /PREFIX=FILE.cwasm",
+        )),
     }
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::ConfigFile { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| Error::ConfigFile {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn config(what: &str, hint: &str) -> Error {
-    Error::Config { what: what.to_owned(), hint: hint.to_owned() }
+    Error::Config {
+        what: what.to_owned(),
+        hint: hint.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -305,7 +385,11 @@ mod tests {
 
     #[test]
     fn a_model_is_named_after_its_file() {
-        for (path, id) in [("dir/SmolLM2.Q4_1.gguf", "SmolLM2.Q4_1"), ("models/qwen3/", "qwen3"), ("models/v1.5", "v1.5")] {
+        for (path, id) in [
+            ("dir/SmolLM2.Q4_1.gguf", "SmolLM2.Q4_1"),
+            ("models/qwen3/", "qwen3"),
+            ("models/v1.5", "v1.5"),
+        ] {
             let settings = serve(&flags(|flags| flags.model.model = Some(path.into()))).unwrap();
             assert_eq!(settings.model.id, id);
         }
@@ -324,7 +408,9 @@ mod tests {
             |flags| flags.test_guest = vec!["file.cwasm".into()],
         ];
         for (index, change) in cases.into_iter().enumerate() {
-            let error = serve(&flags(change)).err().unwrap_or_else(|| panic!("case {index}"));
+            let error = serve(&flags(change))
+                .err()
+                .unwrap_or_else(|| panic!("case {index}"));
             assert_eq!(error.exit_code(), crate::ExitCode::Config, "{error}");
         }
     }
@@ -332,18 +418,36 @@ mod tests {
     #[test]
     fn negative_numbers_mean_none_where_llama_server_says_so() {
         let settings = serve(&flags(|flags| {
-            flags.model.sampling = SamplingFlags { seed: Some(-1), predict: Some(-1), ..SamplingFlags::default() };
+            flags.model.sampling = SamplingFlags {
+                seed: Some(-1),
+                predict: Some(-1),
+                ..SamplingFlags::default()
+            };
             flags.model.threads = Some(-1);
         }))
         .unwrap();
-        assert_eq!((settings.model.defaults.seed, settings.model.defaults.max_tokens), (None, None));
+        assert_eq!(
+            (
+                settings.model.defaults.seed,
+                settings.model.defaults.max_tokens
+            ),
+            (None, None)
+        );
         assert!(settings.model.threads >= 1);
     }
 
     #[test]
     fn a_chat_template_is_told_from_a_name() {
-        let template = |text: &str| chat_template(&ModelFlags { chat_template: Some(text.into()), ..ModelFlags::default() });
+        let template = |text: &str| {
+            chat_template(&ModelFlags {
+                chat_template: Some(text.into()),
+                ..ModelFlags::default()
+            })
+        };
         assert_eq!(template("chatml").unwrap(), ChatTemplate::ChatMl);
-        assert_eq!(template("{{ messages }}").unwrap(), ChatTemplate::Text("{{ messages }}".into()));
+        assert_eq!(
+            template("{{ messages }}").unwrap(),
+            ChatTemplate::Text("{{ messages }}".into())
+        );
     }
 }

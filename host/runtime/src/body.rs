@@ -30,7 +30,12 @@ pub struct RequestBody<B> {
 
 impl<B> RequestBody<B> {
     pub(crate) fn new(body: B, activity: Activity, stalled: CancellationToken) -> Self {
-        Self { body: Box::pin(body), activity, waiting: None, stalled }
+        Self {
+            body: Box::pin(body),
+            activity,
+            waiting: None,
+            stalled,
+        }
     }
 }
 
@@ -38,14 +43,19 @@ impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
             this.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(|_| Error::ConnectionTerminated)));
         }
         let activity = &this.activity;
-        let (deadline, _) = this.waiting.get_or_insert_with(|| (Box::pin(sleep(BODY_IDLE_MAX)), activity.busy()));
+        let (deadline, _) = this
+            .waiting
+            .get_or_insert_with(|| (Box::pin(sleep(BODY_IDLE_MAX)), activity.busy()));
         ready!(deadline.as_mut().poll(cx));
         this.waiting = None;
         this.stalled.cancel();
@@ -71,7 +81,11 @@ pub struct GuestBody {
 
 impl GuestBody {
     pub(crate) fn new(body: WasiBody, activity: Activity, guard: DropGuard) -> Self {
-        Self { body, activity, guard: Some(guard) }
+        Self {
+            body,
+            activity,
+            guard: Some(guard),
+        }
     }
 
     /// The body came to its own end, so the instance may come to its own too.
@@ -86,7 +100,10 @@ impl Body for GuestBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.activity.touch();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() {
@@ -122,7 +139,12 @@ impl IdleTimer {
     }
 
     /// Ready once `idle` says that nothing happened for `max`.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, max: Duration, idle: impl Fn() -> Duration) -> Poll<()> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: Duration,
+        idle: impl Fn() -> Duration,
+    ) -> Poll<()> {
         loop {
             ready!(self.0.as_mut().poll(cx));
             let idle = idle();

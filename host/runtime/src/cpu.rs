@@ -27,7 +27,11 @@ pub(crate) struct CpuClock {
 
 impl CpuClock {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, used: Duration::ZERO, mark: None }
+        Self {
+            limit,
+            used: Duration::ZERO,
+            mark: None,
+        }
     }
 
     /// Wasm begins to run, or runs again after a pause.
@@ -44,7 +48,11 @@ impl CpuClock {
     /// An interruption: the guest pauses, unless it has used its time up.
     pub(crate) fn interrupt(&mut self, now: Instant) -> Result<(), CpuExceeded> {
         self.count(now);
-        if self.used > self.limit { Err(CpuExceeded(self.limit)) } else { Ok(()) }
+        if self.used > self.limit {
+            Err(CpuExceeded(self.limit))
+        } else {
+            Ok(())
+        }
     }
 
     fn count(&mut self, now: Instant) {

@@ -47,7 +47,11 @@ pub struct Runtime {
 
 impl Runtime {
     /// Sets everything up but the components.
-    pub fn new(limits: Limits, inference: Arc<dyn Inference>, settings: ApiSettings) -> wasmtime::Result<Self> {
+    pub fn new(
+        limits: Limits,
+        inference: Arc<dyn Inference>,
+        settings: ApiSettings,
+    ) -> wasmtime::Result<Self> {
         let mut config = spindle_wasm_config::config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&limits)));
         let engine = Engine::new(&config)?;
@@ -58,7 +62,14 @@ impl Runtime {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         Api::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Self { engine, linker, limits, inference, settings, ticker })
+        Ok(Self {
+            engine,
+            linker,
+            limits,
+            inference,
+            settings,
+            ticker,
+        })
     }
 
     /// Loads a component and resolves its imports: whatever fails, fails here and not in a request.
@@ -122,7 +133,10 @@ impl Ticker {
                 }
             }
         })?;
-        Ok(Self { live, thread: handle.thread().clone() })
+        Ok(Self {
+            live,
+            thread: handle.thread().clone(),
+        })
     }
 
     pub(crate) fn ticking(&self) -> Ticking {

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Accessor, Destination, HasSelf, StreamProducer, StreamReader, StreamResult, VecBuffer};
+use wasmtime::component::{
+    Accessor, Destination, HasSelf, StreamProducer, StreamReader, StreamResult, VecBuffer,
+};
 
 use crate::activity::{Activity, Busy};
 use crate::bindings::spindle::{host, inference};
@@ -45,7 +47,11 @@ impl inference::models::Host for Ctx {
     }
 
     fn get(&mut self, id: String) -> wasmtime::Result<Option<ModelInfo>> {
-        Ok(self.inference.models().into_iter().find(|model| model.id == id))
+        Ok(self
+            .inference
+            .models()
+            .into_iter()
+            .find(|model| model.id == id))
     }
 }
 
@@ -58,12 +64,20 @@ impl<T: Send> inference::tokenizer::HostWithStore<T> for HasSelf<Ctx> {
         text: String,
         parse_special: bool,
     ) -> wasmtime::Result<Result<Vec<u32>, ErrorCode>> {
-        let Some(call) = Call::begin(accessor)? else { return Ok(Err(too_many())) };
+        let Some(call) = Call::begin(accessor)? else {
+            return Ok(Err(too_many()));
+        };
         Ok(call.inference.encode(model, text, parse_special).await)
     }
 
-    async fn decode(accessor: &Accessor<T, Self>, model: String, tokens: Vec<u32>) -> wasmtime::Result<Result<Vec<u8>, ErrorCode>> {
-        let Some(call) = Call::begin(accessor)? else { return Ok(Err(too_many())) };
+    async fn decode(
+        accessor: &Accessor<T, Self>,
+        model: String,
+        tokens: Vec<u32>,
+    ) -> wasmtime::Result<Result<Vec<u8>, ErrorCode>> {
+        let Some(call) = Call::begin(accessor)? else {
+            return Ok(Err(too_many()));
+        };
         Ok(call.inference.decode(model, tokens).await)
     }
 }
@@ -71,21 +85,33 @@ impl<T: Send> inference::tokenizer::HostWithStore<T> for HasSelf<Ctx> {
 impl inference::generation::Host for Ctx {}
 
 impl<T: Send> inference::generation::HostWithStore<T> for HasSelf<Ctx> {
-    async fn generate(accessor: &Accessor<T, Self>, mut request: Request) -> wasmtime::Result<Result<StreamReader<Event>, ErrorCode>> {
-        let Some(call) = Call::begin(accessor)? else { return Ok(Err(too_many())) };
+    async fn generate(
+        accessor: &Accessor<T, Self>,
+        mut request: Request,
+    ) -> wasmtime::Result<Result<StreamReader<Event>, ErrorCode>> {
+        let Some(call) = Call::begin(accessor)? else {
+            return Ok(Err(too_many()));
+        };
         let tenant = accessor.with(|mut access| {
             let caller = &access.get().serving()?.caller;
             request.lane = caller.lane;
             wasmtime::error::Ok(caller.tenant.clone())
         })?;
         let Ok(tenant) = tenant else {
-            return Ok(Err(ErrorCode::Internal("generation without a tenant".into())));
+            return Ok(Err(ErrorCode::Internal(
+                "generation without a tenant".into(),
+            )));
         };
         request.tenant = tenant;
         match call.inference.generate(request).await {
             Err(error) => Ok(Err(error)),
             Ok(events) => {
-                let events = Events { events: events.fuse(), activity: call.activity.clone(), waiting: None, _permit: call.permit };
+                let events = Events {
+                    events: events.fuse(),
+                    activity: call.activity.clone(),
+                    waiting: None,
+                    _permit: call.permit,
+                };
                 accessor.with(|access| Ok(Ok(StreamReader::new(access, events)?)))
             }
         }
@@ -113,7 +139,12 @@ impl Call {
                 return Ok(None);
             }
             let activity = ctx.serving()?.activity.clone();
-            Ok(Some(Self { inference: ctx.inference.clone(), _busy: activity.busy(), activity, permit: ctx.calls.clone() }))
+            Ok(Some(Self {
+                inference: ctx.inference.clone(),
+                _busy: activity.busy(),
+                activity,
+                permit: ctx.calls.clone(),
+            }))
         })
     }
 }
@@ -139,7 +170,10 @@ impl<D> StreamProducer<D> for Events {
         mut destination: Destination<'a, Event, VecBuffer<Event>>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let room = destination.remaining(store).unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
+        let room = destination
+            .remaining(store)
+            .unwrap_or(EVENTS_MAX)
+            .min(EVENTS_MAX);
         if room == 0 {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
@@ -166,6 +200,10 @@ impl<D> StreamProducer<D> for Events {
         };
         self.waiting = None;
         destination.set_buffer(ready.into());
-        Poll::Ready(Ok(if ended { StreamResult::Dropped } else { StreamResult::Completed }))
+        Poll::Ready(Ok(if ended {
+            StreamResult::Dropped
+        } else {
+            StreamResult::Completed
+        }))
     }
 }

@@ -17,7 +17,8 @@ use wasmtime::component::GuestTaskId;
 use wasmtime::{Engine, Store, StoreContextMut};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, InstantiationError, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, InstantiationError, ProxyHandler, ProxyPre, ShouldAccept,
+    WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
@@ -71,12 +72,23 @@ impl Guest {
         settings: ApiSettings,
         ticker: Ticker,
     ) -> Self {
-        Self(ProxyHandler::new(Pool { engine, pre: ProxyPre::P3(pre), limits, inference, settings, ticker }))
+        Self(ProxyHandler::new(Pool {
+            engine,
+            pre: ProxyPre::P3(pre),
+            limits,
+            inference,
+            settings,
+            ticker,
+        }))
     }
 
     /// Serves one request in an instance of its own. Dropping the future, or the body before
     /// its end, ends the instance.
-    pub async fn handle<B>(&self, caller: Caller, request: http::Request<B>) -> Result<http::Response<GuestBody>, Failure>
+    pub async fn handle<B>(
+        &self,
+        caller: Caller,
+        request: http::Request<B>,
+    ) -> Result<http::Response<GuestBody>, Failure>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
     {
@@ -84,8 +96,13 @@ impl Guest {
         let guard = cancel.clone().drop_guard();
         let activity = Activity::new();
         let stalled = CancellationToken::new();
-        let request = request.map(|body| RequestBody::new(body, activity.clone(), stalled.clone()).boxed_unsync());
-        let serving = Serving { caller, cancel, activity: activity.clone() };
+        let request = request
+            .map(|body| RequestBody::new(body, activity.clone(), stalled.clone()).boxed_unsync());
+        let serving = Serving {
+            caller,
+            cancel,
+            activity: activity.clone(),
+        };
         let response = tokio::select! {
             biased;
             () = stalled.cancelled() => return Err(Failure::BodyStalled),
@@ -123,13 +140,32 @@ impl HandlerState for Pool {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Ctx, Expiration, Worker>> {
         let ticking = self.ticker.ticking();
-        let ctx = Ctx::new(self.inference.clone(), self.settings.clone(), self.limits.memory_bytes_max, self.limits.guest_cpu);
+        let ctx = Ctx::new(
+            self.inference.clone(),
+            self.settings.clone(),
+            self.limits.memory_bytes_max,
+            self.limits.guest_cpu,
+        );
         let serving = ctx.serving.clone();
-        let state = Worker { serving: serving.clone(), log: ctx.log.clone(), _ticking: ticking };
+        let state = Worker {
+            serving: serving.clone(),
+            log: ctx.log.clone(),
+            _ticking: ticking,
+        };
         let mut store = ctx.into_store(&self.engine);
         let proxy = self.pre.instantiate_async(&mut store).await?;
-        let expiration = Expiration { serving, cancelled: None, idle: IdleTimer::new(IDLE_MAX) };
-        Ok(Instance { store, proxy, view: Ctx::http, expiration, state })
+        let expiration = Expiration {
+            serving,
+            cancelled: None,
+            idle: IdleTimer::new(IDLE_MAX),
+        };
+        Ok(Instance {
+            store,
+            proxy,
+            view: Ctx::http,
+            expiration,
+            state,
+        })
     }
 }
 
@@ -162,7 +198,9 @@ impl WorkerState for Worker {
 
     fn drop(&self, store: Store<Ctx>, result: wasmtime::Result<()>) {
         drop(store);
-        let (Err(error), Some(serving)) = (result, self.serving.get()) else { return };
+        let (Err(error), Some(serving)) = (result, self.serving.get()) else {
+            return;
+        };
         if serving.cancel.is_cancelled() {
             return;
         }
@@ -183,10 +221,19 @@ struct Expiration {
 }
 
 impl WorkerExpiration for Expiration {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, _: WorkerStatus, _: std::time::Instant) -> Poll<()> {
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: WorkerStatus,
+        _: std::time::Instant,
+    ) -> Poll<()> {
         let this = self.get_mut();
-        let Some(serving) = this.serving.get() else { return Poll::Pending };
-        let cancelled = this.cancelled.get_or_insert_with(|| Box::pin(serving.cancel.clone().cancelled_owned()));
+        let Some(serving) = this.serving.get() else {
+            return Poll::Pending;
+        };
+        let cancelled = this
+            .cancelled
+            .get_or_insert_with(|| Box::pin(serving.cancel.clone().cancelled_owned()));
         if cancelled.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }

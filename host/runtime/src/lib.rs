@@ -28,9 +28,9 @@ pub use bindings::spindle::host::identity::Refused;
 pub use bindings::spindle::host::settings::ApiSettings;
 pub use bindings::spindle::inference::{generation, models, types};
 pub use body::{GuestBody, RequestBody};
-/// Why a body broke.
-pub use wasmtime_wasi_http::Error as BodyError;
 pub use engine::{Limits, Runtime};
 pub use inference::{Answer, EventStream, Inference};
 pub use instance::{Caller, Failure, Guest};
 pub use precompiled::Precompiled;
+/// Why a body broke.
+pub use wasmtime_wasi_http::Error as BodyError;

@@ -20,7 +20,9 @@ pub(crate) struct LogTail(Arc<Mutex<VecDeque<u8>>>);
 impl LogTail {
     pub(crate) fn text(&self) -> String {
         let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(tail.make_contiguous()).trim().to_owned()
+        String::from_utf8_lossy(tail.make_contiguous())
+            .trim()
+            .to_owned()
     }
 }
 
@@ -37,7 +39,11 @@ impl StdoutStream for LogTail {
 }
 
 impl AsyncWrite for LogTail {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
         let excess = tail.len().saturating_sub(TAIL_BYTES);

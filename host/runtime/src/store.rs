@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
 
 use crate::activity::Activity;
 use crate::cpu::CpuClock;
@@ -46,7 +48,12 @@ pub(crate) struct Ctx {
 }
 
 impl Ctx {
-    pub(crate) fn new(inference: Arc<dyn Inference>, settings: ApiSettings, memory_bytes_max: usize, cpu_max: Duration) -> Self {
+    pub(crate) fn new(
+        inference: Arc<dyn Inference>,
+        settings: ApiSettings,
+        memory_bytes_max: usize,
+        cpu_max: Duration,
+    ) -> Self {
         let log = LogTail::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
@@ -66,7 +73,11 @@ impl Ctx {
             table,
             // No directories, no environment, no network: what the builder gives by itself,
             // except that a name look-up is refused before it is tried.
-            wasi: WasiCtx::builder().stdout(log.clone()).stderr(log.clone()).allow_ip_name_lookup(false).build(),
+            wasi: WasiCtx::builder()
+                .stdout(log.clone())
+                .stderr(log.clone())
+                .allow_ip_name_lookup(false)
+                .build(),
             log,
             http: WasiHttpCtx::new(),
             hooks: NoOutgoing,
@@ -86,7 +97,9 @@ impl Ctx {
         store.call_hook(|mut ctx, hook| {
             let cpu = &mut ctx.data_mut().cpu;
             match hook {
-                CallHook::CallingWasm | CallHook::CallingHost | CallHook::ReturningFromHost => cpu.resume(Instant::now()),
+                CallHook::CallingWasm | CallHook::CallingHost | CallHook::ReturningFromHost => {
+                    cpu.resume(Instant::now())
+                }
                 CallHook::ReturningFromWasm => cpu.stop(Instant::now()),
             }
             Ok(())
@@ -95,26 +108,41 @@ impl Ctx {
     }
 
     pub(crate) fn serving(&self) -> wasmtime::Result<&Serving> {
-        self.serving.get().ok_or_else(|| wasmtime::format_err!("host call before the request"))
+        self.serving
+            .get()
+            .ok_or_else(|| wasmtime::format_err!("host call before the request"))
     }
 }
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
 /// A guest has no outgoing HTTP: nothing it is sent can make the server fetch an address.
 struct NoOutgoing;
 
-type Sending = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+type Sending = Result<
+    (
+        http::Response<WasiBody>,
+        Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ),
+    Error,
+>;
 
 impl WasiHttpHooks for NoOutgoing {
     fn send_request(

@@ -35,7 +35,11 @@ pub struct ModelFlags {
     #[arg(long, overrides_with = "mmap")]
     pub no_mmap: bool,
     /// Jinja template for chats, or `chatml` [default: the model's own]
-    #[arg(long, value_name = "NAME|TEMPLATE", conflicts_with = "chat_template_file")]
+    #[arg(
+        long,
+        value_name = "NAME|TEMPLATE",
+        conflicts_with = "chat_template_file"
+    )]
     pub chat_template: Option<String>,
     /// File with the Jinja template for chats
     #[arg(long, value_name = "FILE")]
@@ -52,7 +56,13 @@ pub struct ModelFlags {
 #[command(next_help_heading = "Defaults of a request")]
 pub struct SamplingFlags {
     /// Tokens of an answer, -1 for what the context leaves
-    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, visible_alias = "n-predict")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        visible_alias = "n-predict"
+    )]
     pub predict: Option<i64>,
     /// Temperature, 0 for the likeliest token
     #[arg(long, value_name = "X", visible_alias = "temperature")]
@@ -90,10 +100,20 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
     pub listen: Option<SocketAddr>,
     /// Address to listen on, for those who know it by this name
-    #[arg(long, value_name = "ADDR", conflicts_with = "listen", help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "listen",
+        help_heading = "Network"
+    )]
     pub host: Option<IpAddr>,
     /// Port to listen on, for those who know it by this name
-    #[arg(long, value_name = "PORT", conflicts_with = "listen", help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "PORT",
+        conflicts_with = "listen",
+        help_heading = "Network"
+    )]
     pub port: Option<u16>,
     /// Key that clients must send
     #[arg(long, value_name = "KEY", help_heading = "Network")]

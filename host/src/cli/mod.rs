@@ -92,14 +92,29 @@ const LLAMA_NAMES: [(&str, &str); 5] = [
 ];
 
 fn with_environment(arg: clap::Arg) -> clap::Arg {
-    let Some(long) = arg.get_long().map(str::to_owned) else { return arg };
-    if matches!(long.as_str(), "help" | "version" | "host" | "port" | "test-guest") {
+    let Some(long) = arg.get_long().map(str::to_owned) else {
+        return arg;
+    };
+    if matches!(
+        long.as_str(),
+        "help" | "version" | "host" | "port" | "test-guest"
+    ) {
         return arg;
     }
     let upper = long.to_uppercase().replace('-', "_");
     let ours = format!("SPINDLE_{upper}");
-    let theirs = LLAMA_NAMES.iter().find(|(name, _)| *name == long).map_or_else(|| format!("LLAMA_ARG_{upper}"), |(_, name)| (*name).to_owned());
-    let chosen = if std::env::var_os(&ours).is_none() && std::env::var_os(&theirs).is_some() { theirs } else { ours };
+    let theirs = LLAMA_NAMES
+        .iter()
+        .find(|(name, _)| *name == long)
+        .map_or_else(
+            || format!("LLAMA_ARG_{upper}"),
+            |(_, name)| (*name).to_owned(),
+        );
+    let chosen = if std::env::var_os(&ours).is_none() && std::env::var_os(&theirs).is_some() {
+        theirs
+    } else {
+        ours
+    };
     // Shown in one place instead of beside each option; values may be secret.
     arg.env(OsString::from(chosen)).hide_env(true)
 }
@@ -109,7 +124,10 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        let args = ["spindle"].iter().chain(args).map(|arg| long_form(OsString::from(arg)));
+        let args = ["spindle"]
+            .iter()
+            .chain(args)
+            .map(|arg| long_form(OsString::from(arg)));
         Cli::from_arg_matches(&command().try_get_matches_from(args)?)
     }
 
@@ -117,7 +135,12 @@ mod tests {
     fn flags_of_llama_server_work_word_for_word() {
         let line = "serve -m m.gguf -c 4096 -t 4 -np 8 -n 128 --temp 0.7 --top-k 40 --top-p 0.9 --min-p 0.05 --typical 1 \
                     --repeat-penalty 1.1 --presence-penalty 0 --frequency-penalty 0 -s 7 -a name --host 127.0.0.1 --port 9000 --no-mmap";
-        let Ok(Cli { verb: Verb::Serve(flags) }) = parse(&line.split_whitespace().collect::<Vec<_>>()) else { panic!("refused") };
+        let Ok(Cli {
+            verb: Verb::Serve(flags),
+        }) = parse(&line.split_whitespace().collect::<Vec<_>>())
+        else {
+            panic!("refused")
+        };
         assert_eq!(flags.model.parallel, Some(8));
         assert_eq!(flags.model.ctx_size, Some(4096));
         assert!(flags.model.no_mmap);
@@ -125,13 +148,20 @@ mod tests {
 
     #[test]
     fn an_option_of_several_letters_is_refused_under_its_own_name() {
-        let error = parse(&["serve", "-hf", "user/repo"]).err().expect("refused");
+        let error = parse(&["serve", "-hf", "user/repo"])
+            .err()
+            .expect("refused");
         assert!(error.to_string().contains("--hf-repo"), "{error}");
     }
 
     #[test]
     fn the_last_of_a_boolean_pair_counts() {
-        let Ok(Cli { verb: Verb::Serve(flags) }) = parse(&["serve", "--no-mmap", "--mmap"]) else { panic!("refused") };
+        let Ok(Cli {
+            verb: Verb::Serve(flags),
+        }) = parse(&["serve", "--no-mmap", "--mmap"])
+        else {
+            panic!("refused")
+        };
         assert!(flags.model.mmap && !flags.model.no_mmap);
     }
 
@@ -142,10 +172,25 @@ mod tests {
 
     #[test]
     fn help_names_every_option_once_and_no_test_means() {
-        let help = command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        let help = command()
+            .find_subcommand_mut("serve")
+            .unwrap()
+            .render_long_help()
+            .to_string();
         assert!(!help.contains("--test-guest"));
-        for option in ["--model ", "--listen ", "--ctx-size ", "--api-key-file ", "--drain-secs ", "--guest-cpu-ms "] {
-            assert_eq!(help.matches(&format!(" {option}")).count(), 1, "{option}\n{help}");
+        for option in [
+            "--model ",
+            "--listen ",
+            "--ctx-size ",
+            "--api-key-file ",
+            "--drain-secs ",
+            "--guest-cpu-ms ",
+        ] {
+            assert_eq!(
+                help.matches(&format!(" {option}")).count(),
+                1,
+                "{option}\n{help}"
+            );
         }
     }
 }

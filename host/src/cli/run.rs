@@ -27,7 +27,9 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 pub fn run(flags: &RunFlags) -> Result<(), Error> {
     let settings = settings::run(flags)?;
     let prompt = prompt(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(answer(settings, flags.system.as_deref(), &prompt));
     runtime.shutdown_background();
     result
@@ -39,7 +41,10 @@ fn prompt(flags: &RunFlags) -> Result<String, Error> {
     }
     let mut stdin = io::stdin();
     if stdin.is_terminal() {
-        return Err(Error::Config { what: "no prompt".into(), hint: "spindle run \"What is two plus two?\", or send it to stdin".into() });
+        return Err(Error::Config {
+            what: "no prompt".into(),
+            hint: "spindle run \"What is two plus two?\", or send it to stdin".into(),
+        });
     }
     let mut prompt = String::new();
     stdin.read_to_string(&mut prompt)?;
@@ -51,10 +56,17 @@ async fn answer(settings: RunSettings, system: Option<&str>, prompt: &str) -> Re
     let model_id = settings.model.id.clone();
     let engine = Arc::new(Engine::default());
     let runtime = Runtime::new(settings.limits, engine.clone(), settings.api).map_err(broken)?;
-    let api = runtime.mount(&Precompiled::embedded(embedded::API)).map_err(broken)?;
+    let api = runtime
+        .mount(&Precompiled::embedded(embedded::API))
+        .map_err(broken)?;
     let loaded = model::load_aside(settings.model).await?;
-    let _gave_up = engine.start(loaded, &Health::default())?;
-    let caller = Caller { tenant: Ok("default".into()), lane: Lane::Interactive, request_id: "run".into(), slot: Box::new(()) };
+    let _started = engine.start(loaded, &Health::default())?;
+    let caller = Caller {
+        tenant: Ok("default".into()),
+        lane: Lane::Interactive,
+        request_id: "run".into(),
+        slot: Box::new(()),
+    };
     let response = api.handle(caller, request(&model_id, system, prompt)).await;
     let response = response.map_err(|failure| Error::Generation(failure.to_string()))?;
     tokio::select! {
@@ -65,7 +77,10 @@ async fn answer(settings: RunSettings, system: Option<&str>, prompt: &str) -> Re
 
 fn request(model: &str, system: Option<&str>, prompt: &str) -> Request<Full<Bytes>> {
     let system = system.map(|text| json!({"role": "system", "content": text}));
-    let messages: Vec<_> = system.into_iter().chain([json!({"role": "user", "content": prompt})]).collect();
+    let messages: Vec<_> = system
+        .into_iter()
+        .chain([json!({"role": "user", "content": prompt})])
+        .collect();
     let body = json!({"model": model, "messages": messages, "stream": true}).to_string();
     Request::post("http://localhost/v1/chat/completions")
         .header(header::CONTENT_TYPE, "application/json")
@@ -81,8 +96,11 @@ async fn print(mut response: Response<GuestBody>) -> Result<(), Error> {
     let mut lines = Lines::default();
     let mut ends_line = true;
     while let Some(frame) = response.body_mut().frame().await {
-        let frame = frame.map_err(|error| Error::Generation(format!("the answer was cut: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame =
+            frame.map_err(|error| Error::Generation(format!("the answer was cut: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         lines.feed(&data);
         while let Some(line) = lines.next() {
             match event(&line) {
@@ -104,10 +122,16 @@ async fn print(mut response: Response<GuestBody>) -> Result<(), Error> {
 
 async fn refusal(response: Response<GuestBody>) -> Error {
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
+    let body = http_body_util::Limited::new(response.into_body(), ERROR_BYTES_MAX)
+        .collect()
+        .await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    Error::Generation(value["error"]["message"].as_str().map_or_else(|| format!("the component answered {status}"), str::to_owned))
+    Error::Generation(
+        value["error"]["message"]
+            .as_str()
+            .map_or_else(|| format!("the component answered {status}"), str::to_owned),
+    )
 }
 
 /// What one line of the stream says.
@@ -118,12 +142,16 @@ enum Event {
 }
 
 fn event(line: &[u8]) -> Event {
-    let Some(data) = line.strip_prefix(b"data: ") else { return Event::Other };
+    let Some(data) = line.strip_prefix(b"data: ") else {
+        return Event::Other;
+    };
     let value: Value = serde_json::from_slice(data).unwrap_or_default();
     if let Some(message) = value["error"]["message"].as_str() {
         return Event::Failed(message.to_owned());
     }
-    value["choices"][0]["delta"]["content"].as_str().map_or(Event::Other, |text| Event::Text(text.to_owned()))
+    value["choices"][0]["delta"]["content"]
+        .as_str()
+        .map_or(Event::Other, |text| Event::Text(text.to_owned()))
 }
 
 /// Bytes into lines, wherever frames were cut.
@@ -168,6 +196,8 @@ mod tests {
 
     #[test]
     fn an_error_in_the_stream_is_a_failure() {
-        assert!(matches!(event(br#"data: {"error":{"message":"no"}}"#), Event::Failed(message) if message == "no"));
+        assert!(
+            matches!(event(br#"data: {"error":{"message":"no"}}"#), Event::Failed(message) if message == "no")
+        );
     }
 }

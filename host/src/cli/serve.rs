@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ServeFlags;
 use crate::health::Health;
-use crate::inference::Engine;
+use crate::inference::{Engine, Started};
 use crate::model::{self, Facts};
 use crate::request::Requests;
 use crate::settings::{self, ServeSettings};
@@ -22,7 +22,9 @@ use crate::{Error, embedded, server, sizes};
 /// Runs the server until it is told to stop.
 pub fn serve(flags: &ServeFlags) -> Result<(), Error> {
     let settings = settings::serve(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(serve_until_stopped(settings));
     // A model that is still being loaded need not be waited for.
     runtime.shutdown_background();
@@ -41,9 +43,12 @@ async fn serve_until_stopped(settings: ServeSettings) -> Result<(), Error> {
     let inference = async {
         let loaded = model::load_aside(settings.model).await?;
         let facts = loaded.facts.clone();
-        let (context_len, gave_up) = engine.start(loaded, &health)?;
-        line.print(&facts, context_len);
-        let cause = gave_up.await.unwrap_or_else(|_| "the thread is gone".to_owned());
+        let started = engine.start(loaded, &health)?;
+        line.print(&facts, &started);
+        let cause = started
+            .gave_up
+            .await
+            .unwrap_or_else(|_| "the thread is gone".to_owned());
         Err(Error::Inference(cause))
     };
     tokio::select! {
@@ -52,11 +57,25 @@ async fn serve_until_stopped(settings: ServeSettings) -> Result<(), Error> {
     }
 }
 
-fn requests(settings: &ServeSettings, engine: Arc<Engine>, health: Health) -> Result<Arc<Requests>, Error> {
+fn requests(
+    settings: &ServeSettings,
+    engine: Arc<Engine>,
+    health: Health,
+) -> Result<Arc<Requests>, Error> {
     let broken = |error| Error::Runtime(format!("{error:#}"));
-    let runtime = Runtime::new(settings.limits.clone(), engine, settings.api.clone()).map_err(broken)?;
-    let api = runtime.mount(&Precompiled::embedded(embedded::API)).map_err(broken)?;
-    let mounts = settings.test_guests.iter().map(|(prefix, file)| Ok((prefix.clone(), runtime.mount(&Precompiled::from_file(file)).map_err(broken)?)));
+    let runtime =
+        Runtime::new(settings.limits.clone(), engine, settings.api.clone()).map_err(broken)?;
+    let api = runtime
+        .mount(&Precompiled::embedded(embedded::API))
+        .map_err(broken)?;
+    let mounts = settings.test_guests.iter().map(|(prefix, file)| {
+        Ok((
+            prefix.clone(),
+            runtime
+                .mount(&Precompiled::from_file(file))
+                .map_err(broken)?,
+        ))
+    });
     Ok(Arc::new(Requests {
         api,
         mounts: mounts.collect::<Result<_, Error>>()?,
@@ -70,7 +89,10 @@ fn requests(settings: &ServeSettings, engine: Arc<Engine>, health: Health) -> Re
 
 /// Notified by the first SIGTERM or ctrl-c. The second ctrl-c ends the program where it stands.
 fn stop_signals() -> Result<Arc<Notify>, Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -99,19 +121,47 @@ impl Startup {
     fn new(settings: &ServeSettings, listener: &TcpListener) -> Result<Self, Error> {
         let mut address = listener.local_addr()?;
         if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
         }
-        Ok(Self { base: format!("http://{address}"), model: settings.model.id.clone(), key: !settings.keys.is_empty() })
+        Ok(Self {
+            base: format!("http://{address}"),
+            model: settings.model.id.clone(),
+            key: !settings.keys.is_empty(),
+        })
     }
 
-    fn print(&self, facts: &Facts, context_len: u32) {
+    fn print(&self, facts: &Facts, started: &Started) {
         let Self { base, model, .. } = self;
-        let key = if self.key { " -H \"Authorization: Bearer $SPINDLE_API_KEY\"" } else { "" };
-        anstream::eprintln!("spindle {} is listening on {base}", env!("CARGO_PKG_VERSION"));
-        let template = if facts.has_template { "" } else { ", chats in ChatML for want of a template" };
-        anstream::eprintln!("  model    {model} ({}), context {context_len} tokens{template}", facts.architecture);
+        let key = if self.key {
+            " -H \"Authorization: Bearer $SPINDLE_API_KEY\""
+        } else {
+            ""
+        };
+        anstream::eprintln!(
+            "spindle {} is listening on {base}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let template = if facts.has_template {
+            ""
+        } else {
+            ", chats in ChatML for want of a template"
+        };
+        anstream::eprintln!(
+            "  model    {model} ({}), context {} tokens{template}",
+            facts.architecture,
+            started.context_len
+        );
         anstream::eprintln!("  compute  {}, {} threads", facts.isa, facts.threads);
-        anstream::eprintln!("  memory   weights {} ({}), keys and values up to {}", sizes::display(facts.weight_bytes), facts.held, sizes::display(facts.kv_bytes));
+        anstream::eprintln!(
+            "  memory   weights {} ({}), keys and values up to {}",
+            sizes::display(facts.weight_bytes),
+            facts.held,
+            sizes::display(started.kv_bytes)
+        );
         anstream::eprintln!(
             "  try      curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} \
              -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Who are you?\"}}]}}'"

@@ -42,7 +42,11 @@ fn sampling(sampling: wit::Sampling) -> engine::Sampling {
         repeat_penalty: sampling.repeat_penalty,
         frequency_penalty: sampling.frequency_penalty,
         presence_penalty: sampling.presence_penalty,
-        logit_bias: sampling.logit_bias.into_iter().map(|(id, bias)| (TokenId(id), bias)).collect(),
+        logit_bias: sampling
+            .logit_bias
+            .into_iter()
+            .map(|(id, bias)| (TokenId(id), bias))
+            .collect(),
         seed: sampling.seed,
         choice_index: sampling.choice_index,
     }
@@ -60,12 +64,18 @@ pub fn event(event: engine::Event) -> wit::Event {
             tokens: report
                 .tokens
                 .into_iter()
-                .map(|token| wit::PromptToken { id: token.id.0, bytes: token.bytes, logprobs: token.logprobs.map(logprobs) })
+                .map(|token| wit::PromptToken {
+                    id: token.id.0,
+                    bytes: token.bytes,
+                    logprobs: token.logprobs.map(logprobs),
+                })
                 .collect(),
         }),
-        engine::Event::Token(token) => {
-            wit::Event::Token(wit::TokenEvent { id: token.id.0, bytes: token.bytes, logprobs: token.logprobs.map(logprobs) })
-        }
+        engine::Event::Token(token) => wit::Event::Token(wit::TokenEvent {
+            id: token.id.0,
+            bytes: token.bytes,
+            logprobs: token.logprobs.map(logprobs),
+        }),
         engine::Event::Finished(finished) => wit::Event::Finished(wit::Finished {
             reason: match finished.reason {
                 engine::FinishReason::Stop => wit::FinishReason::Stop,
@@ -83,23 +93,35 @@ pub fn event(event: engine::Event) -> wit::Event {
 }
 
 fn logprobs(logprobs: engine::TokenLogprobs) -> wit::TokenLogprobs {
-    wit::TokenLogprobs { chosen: candidate(logprobs.chosen), top: logprobs.top.into_iter().map(candidate).collect() }
+    wit::TokenLogprobs {
+        chosen: candidate(logprobs.chosen),
+        top: logprobs.top.into_iter().map(candidate).collect(),
+    }
 }
 
 fn candidate(candidate: engine::Candidate) -> wit::Candidate {
-    wit::Candidate { id: candidate.id.0, logprob: candidate.logprob, bytes: candidate.bytes }
+    wit::Candidate {
+        id: candidate.id.0,
+        logprob: candidate.logprob,
+        bytes: candidate.bytes,
+    }
 }
 
 pub fn error(error: engine::ErrorCode) -> types::ErrorCode {
     match error {
         engine::ErrorCode::ModelNotFound(id) => types::ErrorCode::ModelNotFound(id),
-        engine::ErrorCode::ContextExceeded(facts) => types::ErrorCode::ContextExceeded(types::ContextExceeded {
-            prompt_tokens: facts.prompt_tokens,
-            requested_tokens: facts.requested_tokens,
-            context_len: facts.context_len,
-        }),
+        engine::ErrorCode::ContextExceeded(facts) => {
+            types::ErrorCode::ContextExceeded(types::ContextExceeded {
+                prompt_tokens: facts.prompt_tokens,
+                requested_tokens: facts.requested_tokens,
+                context_len: facts.context_len,
+            })
+        }
         engine::ErrorCode::InvalidArgument(facts) => {
-            types::ErrorCode::InvalidArgument(types::InvalidArgument { param: facts.param, message: facts.message })
+            types::ErrorCode::InvalidArgument(types::InvalidArgument {
+                param: facts.param,
+                message: facts.message,
+            })
         }
         engine::ErrorCode::Overloaded(seconds) => types::ErrorCode::Overloaded(seconds),
         engine::ErrorCode::ShuttingDown => types::ErrorCode::ShuttingDown,
@@ -107,4 +129,3 @@ pub fn error(error: engine::ErrorCode) -> types::ErrorCode {
         engine::ErrorCode::Internal(text) => types::ErrorCode::Internal(text),
     }
 }
-

@@ -36,7 +36,9 @@ struct Flow {
 impl Flow {
     /// Claims the right to let the sequence go on. True for one caller only.
     fn resume(&self) -> bool {
-        self.waiting.load(SeqCst) <= EVENTS_RESUME && self.paused.load(SeqCst) && self.paused.swap(false, SeqCst)
+        self.waiting.load(SeqCst) <= EVENTS_RESUME
+            && self.paused.load(SeqCst)
+            && self.paused.swap(false, SeqCst)
     }
 }
 
@@ -63,7 +65,20 @@ pub enum Sent {
 pub fn queue(mail: Mail, key: SequenceKey) -> (EventSender, EventReader) {
     let (sender, events) = mpsc::unbounded_channel();
     let flow = Arc::new(Flow::default());
-    (EventSender { events: sender, flow: flow.clone(), seen: None }, EventReader { events, flow, mail, key, ended: false })
+    (
+        EventSender {
+            events: sender,
+            flow: flow.clone(),
+            seen: None,
+        },
+        EventReader {
+            events,
+            flow,
+            mail,
+            key,
+            ended: false,
+        },
+    )
 }
 
 impl EventSender {
@@ -78,7 +93,11 @@ impl EventSender {
         }
         self.seen = Some((self.flow.reads.load(SeqCst), now));
         // The reader may have caught up before it could see the flag.
-        if self.flow.resume() { Sent::Room } else { Sent::Full }
+        if self.flow.resume() {
+            Sent::Room
+        } else {
+            Sent::Full
+        }
     }
 
     /// Whether the sequence is paused and its reader has taken nothing for too long.
@@ -148,7 +167,11 @@ mod tests {
     use super::*;
 
     fn event() -> Event {
-        Event::Prompt(PromptReport { prompt_tokens: 1, cached_tokens: 0, tokens: Vec::new() })
+        Event::Prompt(PromptReport {
+            prompt_tokens: 1,
+            cached_tokens: 0,
+            tokens: Vec::new(),
+        })
     }
 
     fn read(reader: &mut EventReader) {

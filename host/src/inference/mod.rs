@@ -34,6 +34,16 @@ pub struct Engine {
     serving: OnceLock<Serving>,
 }
 
+/// What a started model turned out to be.
+pub struct Started {
+    /// Tokens prompt and answer may have together.
+    pub context_len: u32,
+    /// Most bytes for keys and values.
+    pub kv_bytes: u64,
+    /// Hears why the inference thread gave up, if it ever does.
+    pub gave_up: oneshot::Receiver<String>,
+}
+
 struct Serving {
     model: Arc<Model>,
     info: ModelInfo,
@@ -42,35 +52,60 @@ struct Serving {
 }
 
 impl Engine {
-    /// Starts to serve a model, and says what its context is. The receiver hears why the inference thread gave up, if it ever does.
+    /// Starts to serve a model.
     ///
     /// # Panics
     /// When a model is served already.
-    pub fn start(&self, loaded: LoadedModel, health: &Health) -> Result<(u32, oneshot::Receiver<String>), Error> {
-        let LoadedModel { model, settings, mut info, fingerprint, .. } = loaded;
+    pub fn start(&self, loaded: LoadedModel, health: &Health) -> Result<Started, Error> {
+        let LoadedModel {
+            model,
+            settings,
+            mut info,
+            fingerprint,
+            ..
+        } = loaded;
         let (thread, mail) = InferenceThread::new(model.clone(), settings, health.clone());
         let context_len = u32::try_from(thread.context_len()).unwrap_or(u32::MAX);
         info.context_len = context_len;
-        let (gave_up, fatal) = oneshot::channel();
+        let kv_bytes = thread.kv_bytes();
+        let (giving_up, gave_up) = oneshot::channel();
         Builder::new().name("inference".into()).spawn(move || {
             // Nobody listens only when the program ends anyway.
-            let _ = gave_up.send(thread.run());
+            let _ = giving_up.send(thread.run());
         })?;
-        let first = self.serving.set(Serving { model, info, fingerprint, mail }).is_ok();
+        let first = self
+            .serving
+            .set(Serving {
+                model,
+                info,
+                fingerprint,
+                mail,
+            })
+            .is_ok();
         assert!(first, "one model is served");
         health.loaded();
-        Ok((context_len, fatal))
+        Ok(Started {
+            context_len,
+            kv_bytes,
+            gave_up,
+        })
     }
 
     fn serving(&self, model: &str) -> Result<&Serving, ErrorCode> {
-        let serving = self.serving.get().filter(|serving| serving.info.id == model);
+        let serving = self
+            .serving
+            .get()
+            .filter(|serving| serving.info.id == model);
         serving.ok_or_else(|| ErrorCode::ModelNotFound(model.to_owned()))
     }
 }
 
 impl Inference for Engine {
     fn models(&self) -> Vec<ModelInfo> {
-        let info = |serving: &Serving| ModelInfo { fingerprint: serving.fingerprint.get().cloned(), ..serving.info.clone() };
+        let info = |serving: &Serving| ModelInfo {
+            fingerprint: serving.fingerprint.get().cloned(),
+            ..serving.info.clone()
+        };
         self.serving.get().map(info).into_iter().collect()
     }
 
@@ -87,38 +122,68 @@ impl Inference for Engine {
         Box::pin(async move {
             let Serving { model, info, .. } = self.serving(&model)?;
             if let Some(token) = tokens.iter().find(|token| **token >= info.vocab_len) {
-                return Err(invalid("tokens", format!("token {token} is not in the vocabulary of {}", info.vocab_len)));
+                return Err(invalid(
+                    "tokens",
+                    format!(
+                        "token {token} is not in the vocabulary of {}",
+                        info.vocab_len
+                    ),
+                ));
             }
             let model = model.clone();
-            worked(tokens.len(), move || model.decode(&convert::token_ids(tokens))).await
+            worked(tokens.len(), move || {
+                model.decode(&convert::token_ids(tokens))
+            })
+            .await
         })
     }
 
     fn generate(&self, request: Request) -> Answer<'_, EventStream> {
         Box::pin(async move {
-            let Serving { model, info, mail, .. } = self.serving(&request.model)?;
+            let Serving {
+                model, info, mail, ..
+            } = self.serving(&request.model)?;
             let mut request = Box::new(convert::request(request));
             if let Prompt::Text(text) = &request.prompt {
-                let (len, model, context_len) = (text.len(), model.clone(), info.context_len as usize);
-                request = worked(len, move || model.encode_prompt(&mut request, context_len).map(|()| request)).await?.map_err(convert::error)?;
+                let (len, model, context_len) =
+                    (text.len(), model.clone(), info.context_len as usize);
+                request = worked(len, move || {
+                    model
+                        .encode_prompt(&mut request, context_len)
+                        .map(|()| request)
+                })
+                .await?
+                .map_err(convert::error)?;
             }
             let (reply, submitted) = oneshot::channel();
             mail.send(Command::Submit(request, reply));
             // The thread is gone, or broke while it had the request in hand.
-            let submitted = submitted.await.unwrap_or_else(|_| Err(EngineError::Internal("the engine broke".into())));
-            submitted.map(|events| Box::pin(events) as EventStream).map_err(convert::error)
+            let submitted = submitted
+                .await
+                .unwrap_or_else(|_| Err(EngineError::Internal("the engine broke".into())));
+            submitted
+                .map(|events| Box::pin(events) as EventStream)
+                .map_err(convert::error)
         })
     }
 }
 
 /// Does a piece of work whose cost grows with `len`, away from the async threads if that is much.
-async fn worked<T: Send + 'static>(len: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
+async fn worked<T: Send + 'static>(
+    len: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ErrorCode> {
     if len <= INLINE_MAX {
         return Ok(work());
     }
-    spawn_blocking(work).await.map_err(|_| ErrorCode::Internal("the tokenizer broke".into()))
+    spawn_blocking(work)
+        .await
+        .map_err(|_| ErrorCode::Internal("the tokenizer broke".into()))
 }
 
 fn invalid(param: &str, message: String) -> ErrorCode {
-    ErrorCode::InvalidArgument(InvalidArgument { param: param.to_owned(), message })
+    ErrorCode::InvalidArgument(InvalidArgument {
+        param: param.to_owned(),
+        message,
+    })
 }

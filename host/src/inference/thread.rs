@@ -13,8 +13,11 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use spindle_inference::Model;
+use spindle_inference::kv::KvCache;
 use spindle_inference::request::{ErrorCode, Event, Lane, Request};
-use spindle_inference::scheduler::{Interrupt, Scheduler, SchedulerSettings, SequenceId, StepOutcome, Watch};
+use spindle_inference::scheduler::{
+    Interrupt, Scheduler, SchedulerSettings, SequenceId, StepOutcome, Watch,
+};
 use tokio::sync::oneshot;
 
 use super::events::{self, EventReader, EventSender, Sent};
@@ -35,14 +38,20 @@ pub struct SequenceKey {
 #[cfg(test)]
 impl SequenceKey {
     pub fn of_test(id: u64) -> Self {
-        Self { scheduler: 0, id: SequenceId(id) }
+        Self {
+            scheduler: 0,
+            id: SequenceId(id),
+        }
     }
 }
 
 /// What the thread is told.
 pub enum Command {
     /// Begin a generation. Its prompt is tokens already.
-    Submit(Box<Request>, oneshot::Sender<Result<EventReader, ErrorCode>>),
+    Submit(
+        Box<Request>,
+        oneshot::Sender<Result<EventReader, ErrorCode>>,
+    ),
     /// Forget a generation.
     Cancel(SequenceKey),
     /// A reader has caught up.
@@ -94,15 +103,36 @@ impl InferenceThread {
     pub fn new(model: Arc<Model>, settings: SchedulerSettings, health: Health) -> (Self, Mail) {
         let (mail, commands) = Mail::new();
         let scheduler = Scheduler::new(model.clone(), settings.clone());
-        let outside =
-            Outside { start: Instant::now(), generation: 0, commands, later: VecDeque::new(), senders: HashMap::new(), health };
-        let thread = Self { model, settings, scheduler, generation: 0, restarts: 0, mail: mail.clone(), outside, told: Vec::new() };
+        let outside = Outside {
+            start: Instant::now(),
+            generation: 0,
+            commands,
+            later: VecDeque::new(),
+            senders: HashMap::new(),
+            health,
+        };
+        let thread = Self {
+            model,
+            settings,
+            scheduler,
+            generation: 0,
+            restarts: 0,
+            mail: mail.clone(),
+            outside,
+            told: Vec::new(),
+        };
         (thread, mail)
     }
 
     /// Tokens prompt and answer may have together.
     pub fn context_len(&self) -> usize {
         self.scheduler.context_len()
+    }
+
+    /// Bytes that keys and values may take.
+    pub fn kv_bytes(&self) -> u64 {
+        let page = KvCache::page_bytes(self.model.config(), self.settings.kv_type);
+        self.scheduler.counters().kv_pages_total as u64 * page
     }
 
     /// Runs until it must give up, and says why.
@@ -113,7 +143,9 @@ impl InferenceThread {
                 self.restarts += 1;
                 tracing::error!(%cause, restarts = self.restarts, "inference broke");
                 for (_, sender) in self.outside.senders.drain() {
-                    sender.fail(ErrorCode::Internal("the engine broke and was started again".into()));
+                    sender.fail(ErrorCode::Internal(
+                        "the engine broke and was started again".into(),
+                    ));
                 }
                 if self.restarts > RESTARTS_MAX {
                     return cause;
@@ -153,12 +185,18 @@ impl InferenceThread {
                 if reply.is_closed() {
                     return;
                 }
-                let submitted = self.scheduler.submit(*request, self.outside.now()).map(|id| {
-                    let key = SequenceKey { scheduler: self.generation, id };
-                    let (sender, reader) = events::queue(self.mail.clone(), key);
-                    self.outside.senders.insert(id, sender);
-                    reader
-                });
+                let submitted = self
+                    .scheduler
+                    .submit(*request, self.outside.now())
+                    .map(|id| {
+                        let key = SequenceKey {
+                            scheduler: self.generation,
+                            id,
+                        };
+                        let (sender, reader) = events::queue(self.mail.clone(), key);
+                        self.outside.senders.insert(id, sender);
+                        reader
+                    });
                 // If nobody waits any more, the reader comes back and cancels by being dropped.
                 let _ = reply.send(submitted);
             }
@@ -166,7 +204,9 @@ impl InferenceThread {
                 self.outside.senders.remove(&key.id);
                 self.scheduler.cancel(key.id);
             }
-            Command::Resume(key) if key.scheduler == self.generation => self.scheduler.resume(key.id),
+            Command::Resume(key) if key.scheduler == self.generation => {
+                self.scheduler.resume(key.id)
+            }
             // Of a scheduler that is gone.
             Command::Cancel(_) | Command::Resume(_) => {}
         }
@@ -175,7 +215,9 @@ impl InferenceThread {
     fn hand_out(&mut self) {
         let now = self.outside.now();
         for (id, event) in self.told.drain(..) {
-            let Some(sender) = self.outside.senders.get_mut(&id) else { continue };
+            let Some(sender) = self.outside.senders.get_mut(&id) else {
+                continue;
+            };
             let last = matches!(event, Event::Finished(_) | Event::Failed(_));
             match sender.send(event, now) {
                 Sent::Gone => {
@@ -193,7 +235,12 @@ impl InferenceThread {
 
     fn end_stalled(&mut self) {
         let now = self.outside.now();
-        let stalled: Vec<_> = self.outside.senders.iter_mut().filter_map(|(id, sender)| sender.is_stalled(now).then_some(*id)).collect();
+        let stalled: Vec<_> = self
+            .outside
+            .senders
+            .iter_mut()
+            .filter_map(|(id, sender)| sender.is_stalled(now).then_some(*id))
+            .collect();
         for id in stalled {
             self.scheduler.cancel(id);
             if let Some(sender) = self.outside.senders.remove(&id) {
@@ -215,7 +262,9 @@ impl InferenceThread {
 impl Outside {
     fn next_command(&mut self) -> Option<Command> {
         self.health.beat();
-        self.later.pop_front().or_else(|| self.commands.try_recv().ok())
+        self.later
+            .pop_front()
+            .or_else(|| self.commands.try_recv().ok())
     }
 
     /// Until something is in the mail, or it is time for a beat.
@@ -259,5 +308,6 @@ impl Watch for Outside {
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -17,25 +17,34 @@ use spindle_runtime::models::{ModelInfo, SamplingDefaults};
 const DEFINITION_VERSION: u32 = 1;
 
 /// Computes the fingerprint on a thread of its own; the demo model's is there in a moment.
-pub fn in_background(shards: Vec<Bytes>, info: &ModelInfo, settings: &SchedulerSettings) -> io::Result<Arc<OnceLock<String>>> {
+pub fn in_background(
+    shards: Vec<Bytes>,
+    info: &ModelInfo,
+    settings: &SchedulerSettings,
+) -> io::Result<Arc<OnceLock<String>>> {
     let fingerprint = Arc::new(OnceLock::new());
     let result = fingerprint.clone();
     let rest = rest(info, settings);
-    thread::Builder::new().name("fingerprint".into()).spawn(move || {
-        let mut hash = Sha256::new();
-        for shard in &shards {
-            let bytes = (**shard).as_ref();
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }
-        let first = result.set(combine(&hash.finalize().into(), &rest)).is_ok();
-        debug_assert!(first, "computed once");
-    })?;
+    thread::Builder::new()
+        .name("fingerprint".into())
+        .spawn(move || {
+            let mut hash = Sha256::new();
+            for shard in &shards {
+                let bytes = (**shard).as_ref();
+                hash.update((bytes.len() as u64).to_le_bytes());
+                hash.update(bytes);
+            }
+            let first = result.set(combine(&hash.finalize().into(), &rest)).is_ok();
+            debug_assert!(first, "computed once");
+        })?;
     Ok(fingerprint)
 }
 
 fn combine(content: &[u8; 32], rest: &[u8]) -> String {
-    let hash = Sha256::new().chain_update(content).chain_update(rest).finalize();
+    let hash = Sha256::new()
+        .chain_update(content)
+        .chain_update(rest)
+        .finalize();
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -59,7 +68,15 @@ fn rest(info: &ModelInfo, settings: &SchedulerSettings) -> Vec<u8> {
         seed,
         max_tokens,
     } = info.defaults;
-    for value in [temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty] {
+    for value in [
+        temperature,
+        top_p,
+        min_p,
+        typical_p,
+        repeat_penalty,
+        frequency_penalty,
+        presence_penalty,
+    ] {
         field(&mut bytes, value.map(f32::to_le_bytes));
     }
     for value in [top_k, max_tokens] {
@@ -81,7 +98,10 @@ mod tests {
     use super::*;
 
     fn info(change: impl FnOnce(&mut ModelInfo)) -> ModelInfo {
-        let defaults = crate::settings::serve(&crate::cli::ServeFlags::default()).unwrap().model.defaults;
+        let defaults = crate::settings::serve(&crate::cli::ServeFlags::default())
+            .unwrap()
+            .model
+            .defaults;
         let mut info = ModelInfo {
             id: "m".into(),
             created: 1,
@@ -104,16 +124,31 @@ mod tests {
         let same = [
             rest(&info(|info| info.id = "other".into()), &settings),
             rest(&info(|info| info.created = 2), &settings),
-            rest(&info(|_| ()), &SchedulerSettings::new(Isa::detect(), 1, 2 << 20)),
+            rest(
+                &info(|_| ()),
+                &SchedulerSettings::new(Isa::detect(), 1, 2 << 20),
+            ),
         ];
         for rest in same {
             assert_eq!(combine(&[0; 32], &rest), base);
         }
         let other = [
-            rest(&info(|info| info.chat_template = Some(String::new())), &settings),
-            rest(&info(|info| info.defaults.temperature = Some(0.0)), &settings),
+            rest(
+                &info(|info| info.chat_template = Some(String::new())),
+                &settings,
+            ),
+            rest(
+                &info(|info| info.defaults.temperature = Some(0.0)),
+                &settings,
+            ),
             rest(&info(|info| info.defaults.seed = Some(0)), &settings),
-            rest(&info(|_| ()), &SchedulerSettings { context_len: 7, ..settings.clone() }),
+            rest(
+                &info(|_| ()),
+                &SchedulerSettings {
+                    context_len: 7,
+                    ..settings.clone()
+                },
+            ),
         ];
         for rest in other {
             assert_ne!(combine(&[0; 32], &rest), base);

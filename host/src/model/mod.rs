@@ -51,8 +51,6 @@ pub struct Facts {
     pub held: Held,
     /// Whether the operator or the model says how chats are worded.
     pub has_template: bool,
-    /// Most bytes for keys and values.
-    pub kv_bytes: u64,
 }
 
 /// Loads a model on a thread of its own.
@@ -62,17 +60,24 @@ pub async fn load_aside(settings: ModelSettings) -> Result<LoadedModel, Error> {
         // Nobody listens only when the program ends anyway.
         let _ = sender.send(load(&settings));
     })?;
-    receiver.await.unwrap_or_else(|_| Err(Error::Inference("the model's loader broke".into())))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(Error::Inference("the model's loader broke".into())))
 }
 
 fn load(settings: &ModelSettings) -> Result<LoadedModel, Error> {
     let name = settings.source.to_string();
     let memory_bytes = memory::total_bytes().unwrap_or(u64::MAX);
-    let opened = open::open(settings, |file_bytes| fits(&name, file_bytes, 0, memory_bytes))?;
+    let opened = open::open(settings, |file_bytes| {
+        fits(&name, file_bytes, 0, memory_bytes)
+    })?;
     let (shards, held, created) = (opened.file.shards.clone(), opened.held, opened.created);
     let weight_bytes = opened.file.weight_bytes();
     let kv_bytes = kv_bytes(&name, settings.kv_bytes, weight_bytes, memory_bytes)?;
-    let refused = |error| Error::ModelRefused { name: name.clone(), cause: format!("{error}") };
+    let refused = |error| Error::ModelRefused {
+        name: name.clone(),
+        cause: format!("{error}"),
+    };
     let model = Model::new(opened.file).map_err(refused)?;
 
     let isa = Isa::detect();
@@ -89,11 +94,17 @@ fn load(settings: &ModelSettings) -> Result<LoadedModel, Error> {
         threads: settings.threads,
         weight_bytes,
         held,
-        has_template: info.chat_template.is_some() || settings.chat_template == ChatTemplate::ChatMl,
-        kv_bytes,
+        has_template: info.chat_template.is_some()
+            || settings.chat_template == ChatTemplate::ChatMl,
     };
     let fingerprint = fingerprint::in_background(shards, &info, &scheduler)?;
-    Ok(LoadedModel { model, settings: scheduler, info, fingerprint, facts })
+    Ok(LoadedModel {
+        model,
+        settings: scheduler,
+        info,
+        fingerprint,
+        facts,
+    })
 }
 
 fn info(model: &Model, settings: &ModelSettings, created: u64) -> ModelInfo {
@@ -117,10 +128,16 @@ fn info(model: &Model, settings: &ModelSettings, created: u64) -> ModelInfo {
 }
 
 /// What the operator says, or a quarter of the memory; the cache takes no more than the context needs.
-fn kv_bytes(name: &str, wanted: Option<u64>, weight_bytes: u64, memory_bytes: u64) -> Result<u64, Error> {
+fn kv_bytes(
+    name: &str,
+    wanted: Option<u64>,
+    weight_bytes: u64,
+    memory_bytes: u64,
+) -> Result<u64, Error> {
     match wanted {
         Some(bytes) => fits(name, weight_bytes, bytes, memory_bytes).map(|()| bytes),
-        None => Ok((memory_bytes / 4).min(memory_bytes.saturating_sub(weight_bytes.saturating_add(ROOM_BYTES)))),
+        None => Ok((memory_bytes / 4)
+            .min(memory_bytes.saturating_sub(weight_bytes.saturating_add(ROOM_BYTES)))),
     }
 }
 
@@ -129,7 +146,11 @@ fn fits(name: &str, weight_bytes: u64, kv_bytes: u64, memory_bytes: u64) -> Resu
     if needed <= memory_bytes {
         return Ok(());
     }
-    Err(Error::ModelTooLarge { name: name.to_owned(), needed: sizes::display(needed), available: sizes::display(memory_bytes) })
+    Err(Error::ModelTooLarge {
+        name: name.to_owned(),
+        needed: sizes::display(needed),
+        available: sizes::display(memory_bytes),
+    })
 }
 
 #[cfg(test)]
@@ -148,14 +169,21 @@ mod tests {
             (Some(u64::MAX), GIB, 16 * GIB, None),
         ];
         for (wanted, weights, memory, expected) in cases {
-            assert_eq!(kv_bytes("m", wanted, weights, memory).ok(), expected, "{wanted:?} {weights}");
+            assert_eq!(
+                kv_bytes("m", wanted, weights, memory).ok(),
+                expected,
+                "{wanted:?} {weights}"
+            );
         }
     }
 
     #[test]
     fn what_does_not_fit_is_said_with_both_sizes() {
         let error = fits("big.gguf", 40 * GIB, 0, 16 * GIB).unwrap_err();
-        assert_eq!(error.to_string(), "model big.gguf needs 40.0 GiB of memory, and 16.0 GiB is there");
+        assert_eq!(
+            error.to_string(),
+            "model big.gguf needs 40.0 GiB of memory, and 16.0 GiB is there"
+        );
         assert_eq!(error.exit_code(), crate::ExitCode::Model);
     }
 }

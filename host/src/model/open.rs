@@ -62,35 +62,80 @@ impl fmt::Display for ModelSource {
 }
 
 /// Opens the model that the settings name. `fits` hears the size before anything is read.
-pub fn open(settings: &ModelSettings, fits: impl Fn(u64) -> Result<(), Error>) -> Result<Opened, Error> {
+pub fn open(
+    settings: &ModelSettings,
+    fits: impl Fn(u64) -> Result<(), Error>,
+) -> Result<Opened, Error> {
     let path = match &settings.source {
         ModelSource::Demo => return demo(),
         ModelSource::Path(path) => path,
     };
-    let unreadable = |source| Error::ModelFile { path: path.clone(), source };
+    let unreadable = |source| Error::ModelFile {
+        path: path.clone(),
+        source,
+    };
     let is_directory = fs::metadata(path).map_err(unreadable)?.is_dir();
-    let weights = if is_directory { shards(path)? } else { vec![path.clone()] };
-    let mut files = weights.iter().map(|path| Weights::open(path)).collect::<Result<Vec<_>, _>>()?;
-    let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+    let weights = if is_directory {
+        shards(path)?
+    } else {
+        vec![path.clone()]
+    };
+    let mut files = weights
+        .iter()
+        .map(|path| Weights::open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let total = files
+        .iter()
+        .fold(0u64, |sum, file| sum.saturating_add(file.bytes));
     fits(total)?;
-    let created = files.iter().map(|file| file.modified).max().unwrap_or_default();
-    let mut progress = (!settings.mmap && total >= PROGRESS_BYTES_MIN).then(|| Progress::new(total));
-    let bytes = files.iter_mut().map(|file| file.load(settings.mmap, &mut progress)).collect::<Result<Vec<_>, _>>()?;
+    let created = files
+        .iter()
+        .map(|file| file.modified)
+        .max()
+        .unwrap_or_default();
+    let mut progress =
+        (!settings.mmap && total >= PROGRESS_BYTES_MIN).then(|| Progress::new(total));
+    let bytes = files
+        .iter_mut()
+        .map(|file| file.load(settings.mmap, &mut progress))
+        .collect::<Result<Vec<_>, _>>()?;
     drop(progress);
     let read = if is_directory {
         directory(path, &weights, bytes)?
     } else {
-        bytes.into_iter().map(gguf::read).next().unwrap_or_else(|| unreachable!("one file, one result"))
+        bytes
+            .into_iter()
+            .map(gguf::read)
+            .next()
+            .unwrap_or_else(|| unreachable!("one file, one result"))
     };
-    let refused = |error: LoadError| Error::ModelRefused { name: settings.source.to_string(), cause: error.to_string() };
-    let held = if settings.mmap { Held::Mapped } else { Held::Memory };
-    Ok(Opened { file: read.map_err(refused)?, held, created })
+    let refused = |error: LoadError| Error::ModelRefused {
+        name: settings.source.to_string(),
+        cause: error.to_string(),
+    };
+    let held = if settings.mmap {
+        Held::Mapped
+    } else {
+        Held::Memory
+    };
+    Ok(Opened {
+        file: read.map_err(refused)?,
+        held,
+        created,
+    })
 }
 
 fn demo() -> Result<Opened, Error> {
     let bytes: Bytes = Arc::new(embedded::DEMO.ok_or(Error::NoModel)?);
-    let file = gguf::read(bytes).map_err(|error| Error::ModelRefused { name: "demo".into(), cause: error.to_string() })?;
-    Ok(Opened { file, held: Held::BuiltIn, created: 0 })
+    let file = gguf::read(bytes).map_err(|error| Error::ModelRefused {
+        name: "demo".into(),
+        cause: error.to_string(),
+    })?;
+    Ok(Opened {
+        file,
+        held: Held::BuiltIn,
+        created: 0,
+    })
 }
 
 /// The weights of a model directory: one file, or the numbered parts of one.
@@ -99,7 +144,10 @@ fn shards(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     if whole.is_file() {
         return Ok(vec![whole]);
     }
-    let unreadable = |source| Error::ModelFile { path: directory.to_owned(), source };
+    let unreadable = |source| Error::ModelFile {
+        path: directory.to_owned(),
+        source,
+    };
     let mut parts = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -110,14 +158,26 @@ fn shards(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     if parts.is_empty() {
         let cause = "the directory has no model.safetensors".to_owned();
-        return Err(Error::ModelRefused { name: directory.display().to_string(), cause });
+        return Err(Error::ModelRefused {
+            name: directory.display().to_string(),
+            cause,
+        });
     }
     parts.sort();
     Ok(parts)
 }
 
-fn directory(path: &Path, weights: &[PathBuf], bytes: Vec<Bytes>) -> Result<Result<ModelFile, LoadError>, Error> {
-    let names = weights.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+fn directory(
+    path: &Path,
+    weights: &[PathBuf],
+    bytes: Vec<Bytes>,
+) -> Result<Result<ModelFile, LoadError>, Error> {
+    let names = weights.iter().map(|path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    });
     Ok(safetensors::read(safetensors::DirectoryParts {
         config_json: required(path, "config.json")?,
         tokenizer_json: required(path, "tokenizer.json")?,
@@ -130,17 +190,22 @@ fn directory(path: &Path, weights: &[PathBuf], bytes: Vec<Bytes>) -> Result<Resu
 }
 
 fn required(directory: &Path, name: &str) -> Result<Vec<u8>, Error> {
-    optional(directory, name)?.ok_or_else(|| Error::ModelFile { path: directory.join(name), source: io::ErrorKind::NotFound.into() })
+    optional(directory, name)?.ok_or_else(|| Error::ModelFile {
+        path: directory.join(name),
+        source: io::ErrorKind::NotFound.into(),
+    })
 }
 
 fn optional(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = directory.join(name);
     let mut text = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(JSON_BYTES_MAX + 1).read_to_end(&mut text));
+    let read =
+        File::open(&path).and_then(|file| file.take(JSON_BYTES_MAX + 1).read_to_end(&mut text));
     match read {
-        Ok(_) if text.len() as u64 > JSON_BYTES_MAX => {
-            Err(Error::ModelFile { path, source: io::Error::new(io::ErrorKind::FileTooLarge, "more than 64 MiB") })
-        }
+        Ok(_) if text.len() as u64 > JSON_BYTES_MAX => Err(Error::ModelFile {
+            path,
+            source: io::Error::new(io::ErrorKind::FileTooLarge, "more than 64 MiB"),
+        }),
         Ok(_) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::ModelFile { path, source }),
@@ -162,16 +227,33 @@ impl Weights {
             let metadata = file.metadata()?;
             // A pipe has no size, and a mapping of nothing is refused in words nobody understands.
             if !metadata.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "not a regular file",
+                ));
             }
             if metadata.len() == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file is empty",
+                ));
             }
             let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            Ok(Self { path: path.to_owned(), file, bytes: metadata.len(), modified })
+            let modified = modified
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            Ok(Self {
+                path: path.to_owned(),
+                file,
+                bytes: metadata.len(),
+                modified,
+            })
         };
-        open().map_err(|source| Error::ModelFile { path: path.to_owned(), source })
+        open().map_err(|source| Error::ModelFile {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn load(&mut self, mmap: bool, progress: &mut Option<Progress>) -> Result<Bytes, Error> {
@@ -185,7 +267,10 @@ impl Weights {
                 }
             })
         };
-        let loaded = loaded.map_err(|source| Error::ModelFile { path: self.path.clone(), source })?;
+        let loaded = loaded.map_err(|source| Error::ModelFile {
+            path: self.path.clone(),
+            source,
+        })?;
         Ok(Arc::new(loaded))
     }
 }
@@ -202,18 +287,29 @@ struct Progress {
 
 impl Progress {
     fn new(total: u64) -> Self {
-        let style = ProgressStyle::with_template("loading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        let style = ProgressStyle::with_template(
+            "loading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        );
         let (bar, said) = match (logging::is_terminal(), style) {
             (true, Ok(style)) => (ProgressBar::new(total).with_style(style), None),
             _ => (ProgressBar::hidden(), Some(Instant::now())),
         };
-        Self { bar, total, done: 0, start: Instant::now(), said }
+        Self {
+            bar,
+            total,
+            done: 0,
+            start: Instant::now(),
+            said,
+        }
     }
 
     fn add(&mut self, bytes: u64) {
         self.done += bytes;
         self.bar.set_position(self.done);
-        if self.said.is_some_and(|said| said.elapsed() >= PROGRESS_LINE_EVERY) {
+        if self
+            .said
+            .is_some_and(|said| said.elapsed() >= PROGRESS_LINE_EVERY)
+        {
             self.said = Some(Instant::now());
             let rate = (self.done as f64 / self.start.elapsed().as_secs_f64()) as u64;
             anstream::eprintln!(
@@ -240,7 +336,9 @@ mod tests {
     use crate::settings;
 
     fn open_path(path: &Path) -> Error {
-        let mut settings = settings::serve(&crate::cli::ServeFlags::default()).unwrap().model;
+        let mut settings = settings::serve(&crate::cli::ServeFlags::default())
+            .unwrap()
+            .model;
         settings.source = ModelSource::Path(path.to_owned());
         open(&settings, |_| Ok(())).err().expect("refused")
     }
@@ -255,7 +353,10 @@ mod tests {
         for path in [&directory.join("absent.gguf"), &empty, &text, &directory] {
             let error = open_path(path);
             assert_eq!(error.exit_code(), crate::ExitCode::Model);
-            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
         }
         fs::remove_dir_all(&directory).unwrap();
     }
