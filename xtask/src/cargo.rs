@@ -36,10 +36,11 @@ pub fn in_workspace(mut command: Command) -> Command {
 /// Shows a command, runs it with its output going where ours goes, and fails where it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("> {}", shown(command));
+    let name = name(command);
     let status = command
         .status()
-        .with_context(|| format!("cannot run {}", program(command)))?;
-    ensure!(status.success(), "{} failed: {status}", program(command));
+        .with_context(|| format!("cannot run {name}"))?;
+    ensure!(status.success(), "{name} failed: {status}");
     Ok(())
 }
 
@@ -61,8 +62,15 @@ pub fn succeeds(command: &mut Command) -> bool {
     output(command).is_some()
 }
 
-fn program(command: &Command) -> String {
-    command.get_program().display().to_string()
+/// The program as one would type it: our own cargo by its name, everything else as it is run.
+fn name(command: &Command) -> String {
+    let program = command.get_program();
+    let own = std::env::var_os("CARGO").is_some_and(|cargo| cargo == program);
+    if own {
+        "cargo".to_owned()
+    } else {
+        program.display().to_string()
+    }
 }
 
 /// The command as one would type it: settings first, quoted only where a shell needs it.
@@ -77,17 +85,11 @@ fn shown(command: &Command) -> String {
             quoted(&value.display().to_string())
         )
     });
-    let name = Path::new(command.get_program());
-    let name = if name.ends_with("cargo") && !name.starts_with("/usr") {
-        "cargo".to_owned()
-    } else {
-        program(command)
-    };
     let arguments = command
         .get_args()
         .map(|argument| quoted(&argument.display().to_string()));
     settings
-        .chain([name])
+        .chain([name(command)])
         .chain(arguments)
         .collect::<Vec<_>>()
         .join(" ")

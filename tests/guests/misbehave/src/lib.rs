@@ -8,6 +8,7 @@ mod hostile;
 use std::hint::black_box;
 
 use spin_sdk::http::Request;
+use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::wit_bindgen;
@@ -46,7 +47,7 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
                 async |_| true,
             ))
         }
-        "never" => std::future::pending().await,
+        "never" => for_ever().await,
         // In the middle of an answer: each of these is a stream that is cut, or that its reader ends.
         "trap-mid-stream" => Ok(stream(async |writer| {
             send(writer, "first\n").await;
@@ -67,7 +68,7 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
         })),
         "silent-stream" => Ok(stream(async |writer| {
             send(writer, "first\n").await;
-            std::future::pending().await
+            for_ever().await
         })),
         // Writes on, whether or not anybody takes it.
         "deaf" => Ok(stream(async |writer| {
@@ -80,6 +81,13 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
         },
         "hostile" => Ok(hostile::answer().await),
         _ => Err(ErrorCode::HttpRequestUriInvalid),
+    }
+}
+
+/// A wait for the host: one for nothing would trap.
+async fn for_ever() -> ! {
+    loop {
+        monotonic_clock::wait_for(u64::MAX).await;
     }
 }
 
