@@ -79,6 +79,11 @@ impl KvCache {
         );
     }
 
+    /// How keys and values are stored.
+    pub fn kv_type(&self) -> KvType {
+        self.pool.shape().kv_type
+    }
+
     /// Pages there are.
     pub fn pages_total(&self) -> usize {
         self.pool.pages()

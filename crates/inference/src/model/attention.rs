@@ -4,8 +4,8 @@
 //! - Attention itself is shared out by its cost, which grows with the position: a rank takes a run of (head, row).
 
 use spindle_kernels::{
-    ColumnsMut, Context, KvHeadMut, PAGE_TOKENS, Queries, RopePairs, add, attention, matmul,
-    rms_norm, rope, split_columns,
+    ColumnsMut, Context, KvHeadMut, KvType, PAGE_TOKENS, Queries, RopePairs, add, attention,
+    matmul, rms_norm, rope, split_columns,
 };
 
 use super::forward::Forward;
@@ -47,6 +47,7 @@ impl Forward {
         let q = split_columns(&mut buffers.q[..rows * q_width], q_width, &q_columns);
         let k = split_columns(&mut buffers.k[..rows * kv_width], kv_width, &kv_columns);
         let v = split_columns(&mut buffers.v[..rows * kv_width], kv_width, &kv_columns);
+        let half = cache.kv_type() == KvType::F16;
         let mut heads: Vec<KvHeadMut<'_>> = cache.pool_mut().heads_mut(layer).collect();
         let stores = cut(&mut heads, &split.kv_heads, 1);
         let mut parts: Vec<_> = q.into_iter().zip(k).zip(v).zip(stores).zip(own).collect();
@@ -72,6 +73,9 @@ impl Forward {
             project(&weights.v, v);
             let norms = weights.qk_norm.as_ref();
             turn(model, isa, q, norms.map(|(q, _)| &**q), tables);
+            if half {
+                (0..rows).for_each(|row| q.row_mut(row).iter_mut().for_each(|x| *x = to_half(*x)));
+            }
             turn(model, isa, k, norms.map(|(_, k)| &**k), tables);
             store(step, stores, k, v, head_dim);
         });
@@ -265,4 +269,41 @@ fn whole_tiles(step: &Step, row: usize) -> usize {
     let chunk = &step.chunks[step.chunks.partition_point(|chunk| chunk.rows.end <= row)];
     let tiles = (row - chunk.rows.start + ROWS_OF_A_TILE / 2) / ROWS_OF_A_TILE;
     (chunk.rows.start + tiles * ROWS_OF_A_TILE).min(chunk.rows.end)
+}
+
+/// The nearest number of half precision, ties to even. Queries are rounded where keys are: engines that keep keys in
+/// half precision multiply them by queries of the same, and a small model's near ties fall as theirs do.
+fn to_half(x: f32) -> f32 {
+    /// Below this, half precision has steps of 2^-24: the last bit of f32 between a half and one.
+    const NORMAL_MIN: f32 = 1.0 / 16384.0;
+    let bits = x.to_bits();
+    let normal = f32::from_bits((bits.wrapping_add(0x0fff + (bits >> 13 & 1))) & !0x1fff);
+    if x.abs() < NORMAL_MIN {
+        (x + 0.75) - 0.75
+    } else {
+        normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_rounds_to_nearest_even() {
+        let table = [
+            (1.0, 1.0),
+            (1.0 + 1.0 / 2048.0, 1.0),
+            (1.0 + 3.0 / 2048.0, 1.0 + 2.0 / 1024.0),
+            (-1.0 - 1.1 / 2048.0, -1.0 - 1.0 / 1024.0),
+            (2047.6, 2048.0),
+            (6.1e-5, 6.103_515_6e-5 - 1.0 / 16_777_216.0 * 2.0),
+            (1e-9, 0.0),
+            (0.0, 0.0),
+        ];
+        for (x, expected) in table {
+            assert_eq!(to_half(x), expected, "{x}");
+        }
+        assert!(to_half(f32::NAN).is_nan());
+    }
 }

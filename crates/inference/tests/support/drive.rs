@@ -74,10 +74,16 @@ impl Answer {
 
     /// Adds an event, checking the order they must come in.
     pub fn tell(&mut self, event: Event) {
-        assert!(self.finished.is_none(), "an event after the last: {event:?}");
+        assert!(
+            self.finished.is_none(),
+            "an event after the last: {event:?}"
+        );
         match event {
             Event::Prompt(report) => {
-                assert!(self.prompt.is_none() && self.tokens.is_empty(), "a late prompt report");
+                assert!(
+                    self.prompt.is_none() && self.tokens.is_empty(),
+                    "a late prompt report"
+                );
                 self.prompt = Some(report);
             }
             Event::Token(token) => {
@@ -93,7 +99,11 @@ impl Answer {
 pub type Answers = BTreeMap<SequenceId, Answer>;
 
 /// One step; what was told is added to `answers`.
-pub fn step(scheduler: &mut Scheduler, watch: &mut dyn Watch, answers: &mut Answers) -> StepOutcome {
+pub fn step(
+    scheduler: &mut Scheduler,
+    watch: &mut dyn Watch,
+    answers: &mut Answers,
+) -> StepOutcome {
     let mut events = Vec::new();
     let outcome = scheduler.step(watch, &mut events);
     for (id, event) in events {
@@ -130,9 +140,9 @@ pub fn settings(threads: usize) -> SchedulerSettings {
 
 /// A model that is fetched before the tests run. Without it the test says so and is not run, or fails where `CI` is set.
 pub fn fetched(name: &str) -> Option<Vec<u8>> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))
-    })?;
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
     let path = cache.join("spindle-test-models").join(name);
     let bytes = std::fs::read(&path).ok();
     if bytes.is_none() {
@@ -141,7 +151,10 @@ pub fn fetched(name: &str) -> Option<Vec<u8>> {
             "{} is missing (cargo xtask test fetches it)",
             path.display()
         );
-        println!("not run: needs {} (cargo xtask test fetches it)", path.display());
+        println!(
+            "not run: needs {} (cargo xtask test fetches it)",
+            path.display()
+        );
     }
     bytes
 }
