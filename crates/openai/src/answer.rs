@@ -73,7 +73,10 @@ impl Transcript {
             .flat_map(|token| &token.bytes)
             .copied()
             .collect();
-        let mut extra = text.map_or(0, |text| bytes.len().saturating_sub(text.len()));
+        let mut extra = match text {
+            Some(text) if bytes.ends_with(text.as_bytes()) => bytes.len() - text.len(),
+            _ => 0,
+        };
         let mut offsets = Utf8Assembler::default();
         for PromptToken {
             id,

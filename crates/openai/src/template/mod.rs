@@ -75,7 +75,7 @@ impl From<TemplateError> for ApiError {
 /// Most bytes of text in a prompt for a context of so many tokens: what is longer cannot fit, and is not worth
 /// being made into tokens to find out.
 pub(crate) fn prompt_bytes_max(context_len: u32) -> usize {
-    PROMPT_BYTES_MAX.max(context_len as usize * BYTES_PER_TOKEN)
+    PROMPT_BYTES_MAX.max((context_len as usize).saturating_mul(BYTES_PER_TOKEN))
 }
 
 /// The text of a conversation, up to where the assistant's answer begins. A last message by the assistant is a
