@@ -9,6 +9,9 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 use half::{bf16, f16};
 
+/// Bytes of input that one sweep over the rows meets: a quarter to a half of a second-level cache.
+const SWEEP_BYTES: usize = 256 << 10;
+
 /// How 16 weights become floats.
 trait Element {
     const BYTES: usize;
@@ -77,14 +80,19 @@ fn typed<S: Wide, E: Element>(
     tokens: Range<usize>,
     out: &mut ColumnsMut<'_>,
 ) {
-    let mut row = rows.start;
-    while row + 4 <= rows.end {
-        tokens_of::<S, E, 4>(s, weights, row, row - rows.start, x, tokens.clone(), out);
-        row += 4;
-    }
-    while row < rows.end {
-        tokens_of::<S, E, 1>(s, weights, row, row - rows.start, x, tokens.clone(), out);
-        row += 1;
+    // Tokens that stay in the second-level cache while all rows pass; a multiple of the tile.
+    let sweep = (SWEEP_BYTES / (4 * weights.cols())).max(3) / 3 * 3;
+    for first in tokens.clone().step_by(sweep) {
+        let tokens = first..(first + sweep).min(tokens.end);
+        let mut row = rows.start;
+        while row + 4 <= rows.end {
+            tokens_of::<S, E, 4>(s, weights, row, row - rows.start, x, tokens.clone(), out);
+            row += 4;
+        }
+        while row < rows.end {
+            tokens_of::<S, E, 1>(s, weights, row, row - rows.start, x, tokens.clone(), out);
+            row += 1;
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod elementwise;
 mod float;
 mod quant;
 mod rows;
+mod superblock;
 mod wide;
 
 pub use avx2::Avx2;
