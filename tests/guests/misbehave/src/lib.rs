@@ -50,24 +50,24 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
         "never" => for_ever().await,
         // In the middle of an answer: each of these is a stream that is cut, or that its reader ends.
         "trap-mid-stream" => Ok(stream(async |writer| {
-            send(writer, "first\n").await;
+            begin(writer).await;
             std::process::abort()
         })),
         "panic-mid-stream" => Ok(stream(async |writer| {
-            send(writer, "first\n").await;
+            begin(writer).await;
             panic!("asked to")
         })),
         "loop-mid-stream" => Ok(stream(async |writer| {
-            send(writer, "first\n").await;
+            begin(writer).await;
             spin()
         })),
         // The end of the body without the word that it was meant to end.
         "cut" => Ok(stream(async |writer| {
-            send(writer, "first\n").await;
+            begin(writer).await;
             false
         })),
         "silent-stream" => Ok(stream(async |writer| {
-            send(writer, "first\n").await;
+            begin(writer).await;
             for_ever().await
         })),
         // Writes on, whether or not anybody takes it.
@@ -118,6 +118,15 @@ fn refused() -> ErrorCode {
 /// Whether all of it was taken.
 async fn send(writer: &mut BodyWriter, text: &str) -> bool {
     writer.stream_writer.write_all(text.into()).await.is_empty()
+}
+
+/// Nanoseconds after which what was sent has left: while a body waits, its server writes out what it has.
+const SENT_AFTER_NS: u64 = 20_000_000;
+
+/// The first bytes of an answer, seen to leave: a connection that breaks at once would break before its head is out.
+async fn begin(writer: &mut BodyWriter) {
+    send(writer, "first\n").await;
+    monotonic_clock::wait_for(SENT_AFTER_NS).await;
 }
 
 fn stream(body: impl AsyncFnOnce(&mut BodyWriter) -> bool + 'static) -> types::Response {
