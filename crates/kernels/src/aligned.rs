@@ -10,6 +10,9 @@ const LINE: usize = 64;
 /// An owned, zeroed byte buffer, aligned to 64.
 #[derive(Debug)]
 pub(crate) struct AlignedBytes {
+    /// What the allocator gave.
+    block: NonNull<u8>,
+    /// The first line border in it.
     base: NonNull<u8>,
     len: usize,
 }
@@ -23,19 +26,24 @@ impl AlignedBytes {
     pub(crate) fn zeroed(len: usize) -> Self {
         if len == 0 {
             return Self {
+                block: NonNull::dangling(),
                 base: NonNull::dangling(),
                 len,
             };
         }
         let layout = Self::layout(len);
         // SAFETY: the size is not zero.
-        let base = unsafe { alloc_zeroed(layout) };
-        let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { base, len }
+        let block = unsafe { alloc_zeroed(layout) };
+        let block = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the block has LINE - 1 bytes more than `len`, and the next line border is at most so far.
+        let base = unsafe { block.add(block.align_offset(LINE)) };
+        Self { block, base, len }
     }
 
     fn layout(len: usize) -> Layout {
-        Layout::from_size_align(len, LINE).expect("buffer size fits the address space")
+        // Aligned by hand: an allocator asked for both zeroes and alignment writes the zeroes, and so backs every page.
+        let padded = len.checked_add(LINE - 1).expect("buffer size fits the address space");
+        Layout::from_size_align(padded, 1).expect("buffer size fits the address space")
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -53,7 +61,7 @@ impl Drop for AlignedBytes {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated in `zeroed` with the same layout.
-            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) };
+            unsafe { dealloc(self.block.as_ptr(), Self::layout(self.len)) };
         }
     }
 }
