@@ -68,6 +68,11 @@ impl Step {
         self.tokens.len()
     }
 
+    /// Rows whose logits are asked for.
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// Pairs of a row and a position it attends to.
     pub fn pairs(&self) -> usize {
         self.positions

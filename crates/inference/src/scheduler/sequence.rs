@@ -135,7 +135,9 @@ impl Sequence {
     /// It got its place; false where it is done already, because nothing has to be computed.
     pub fn admit(&mut self, model: &Model, now: Duration, tell: &mut impl FnMut(Event)) -> bool {
         self.admitted_at.get_or_insert(now);
-        if self.prompt_detail != PromptDetail::Logprobs || self.prompt_len == 1 {
+        if !self.prompt_told
+            && (self.prompt_detail != PromptDetail::Logprobs || self.prompt_len == 1)
+        {
             self.tell_prompt(model, tell);
         }
         if self.target() == 0 {
