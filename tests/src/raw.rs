@@ -151,7 +151,10 @@ fn parse(bytes: &[u8]) -> Option<(RawResponse, usize)> {
     let head = String::from_utf8_lossy(&bytes[..head_length]).into_owned();
     let (status_line, headers) = head.split_once("\r\n").expect("found above");
     let mut words = status_line.split(' ');
-    assert_eq!(words.next(), Some("HTTP/1.1"), "{status_line}");
+    assert!(
+        matches!(words.next(), Some("HTTP/1.1" | "HTTP/1.0")),
+        "{status_line}"
+    );
     let status = words
         .next()
         .and_then(|status| status.parse().ok())

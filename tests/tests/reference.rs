@@ -2,17 +2,26 @@
 //!
 //! - Prompts are the same tokens.
 //! - Answers are the same tokens up to the first step whose two best candidates are closer than rounding can tell.
-//! - Fed the reference's own tokens, the best candidate's log-probability agrees at every step.
+//! - Fed the reference's own tokens, the best candidate's log-probability agrees.
+//!
+//! The tolerances come from a third computation, in exact float32 arithmetic on the same weights: the reference, whose
+//! activations are rounded to 8 bits as ours are, is 0.037 away from it on average, and so are we.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use spindle_tests::{Endpoint, Server, ServerOptions, means};
 
-/// Other kernels round elsewhere: two candidates this close (in log-probability) may change places.
-const TIE: f64 = 0.1;
-/// Mean distance, over the steps of one answer, between the two engines' best log-probabilities.
+/// Two candidates closer than this in log-probability may change places: between the reference and exact arithmetic
+/// they do, up to a distance of 0.295.
+const TIE: f64 = 0.3;
+/// What most lines agree up to: exact arithmetic on 22 of the 25.
+const CLOSE_TIE: f64 = 0.1;
+const CLOSE_LINES_MIN: usize = 20;
+/// Mean distance, over all steps, between the two engines' best log-probabilities.
 const MEAN_DISTANCE_MAX: f64 = 0.05;
+/// The same at any one step: a slip in one position would not show in the mean. Exact arithmetic reaches 0.4.
+const DISTANCE_MAX: f64 = 0.5;
 
 /// One line of the reference.
 struct Line(Value);
@@ -32,6 +41,13 @@ impl Line {
         self.0["top5"][step][rank][1]
             .as_f64()
             .expect("a log-probability")
+    }
+
+    /// Steps before the first one whose two best candidates are closer than `tie`.
+    fn steps_before(&self, tie: f64) -> usize {
+        let steps = self.ids("tokens").len();
+        let near = |step: &usize| self.logprob(*step, 0) - self.logprob(*step, 1) < tie;
+        (0..steps).find(near).unwrap_or(steps)
     }
 
     fn prompt(&self) -> &str {
@@ -94,62 +110,69 @@ fn ids(value: &Value) -> Vec<u64> {
 fn greedy_answers_agree_up_to_the_first_tie() {
     let Some(server) = server() else { return };
     let (client, model) = (server.client(), server.model());
-    let mut agreed = 0;
+    let (mut steps, mut close_lines) = (0, 0);
     for line in reference() {
         let (endpoint, body) = line.request(&model);
         let answer = endpoint.whole(&client, &body);
+        let prompt = ids(&answer.prompt_token_ids);
         assert_eq!(
-            ids(&answer.prompt_token_ids),
+            prompt,
             line.ids("prompt_tokens"),
             "prompt of {:?}",
             line.prompt()
         );
         let (found, expected) = (ids(&answer.choices[0].token_ids), line.ids("tokens"));
-        let tie =
-            (0..expected.len()).find(|step| line.logprob(*step, 0) - line.logprob(*step, 1) < TIE);
-        let sure = tie.unwrap_or(expected.len());
-        assert!(found.len() >= sure, "{found:?} ends before {expected:?}");
-        assert_eq!(found[..sure], expected[..sure], "{:?}", line.prompt());
-        if tie.is_none() {
+        let agreed = found
+            .iter()
+            .zip(&expected)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let sure = line.steps_before(TIE);
+        assert!(
+            agreed >= sure,
+            "{:?}: {found:?}, not {expected:?} up to step {sure}",
+            line.prompt()
+        );
+        if agreed == expected.len() {
             assert_eq!(answer.text(), line.0["text"], "{:?}", line.prompt());
         }
-        agreed += sure;
+        close_lines += usize::from(agreed >= line.steps_before(CLOSE_TIE));
+        steps += sure;
     }
+    assert!(close_lines >= CLOSE_LINES_MIN, "{close_lines} lines");
     // The test would be empty if every line began with a tie.
-    assert!(agreed > 300, "{agreed} steps compared");
+    assert!(steps > 100, "{steps} steps compared");
 }
 
 #[test]
 fn log_probabilities_agree_at_every_step() {
     let Some(server) = server() else { return };
     let (client, model) = (server.client(), server.model());
+    let mut all_distances = Vec::new();
     for line in reference() {
         let (prompt, tokens) = (line.ids("prompt_tokens"), line.ids("tokens"));
         let all: Vec<u64> = prompt.iter().chain(&tokens).copied().collect();
         let extra = json!({"prompt": all, "echo": true, "logprobs": 5, "max_tokens": 0});
         let body = Endpoint::Completions.body(&model, "", &extra);
         let answer = Endpoint::Completions.whole(&client, &body);
-        let tops = answer.choices[0].logprobs["top_logprobs"]
-            .as_array()
-            .expect("top_logprobs")
-            .clone();
-        let tops = &tops[prompt.len()..][..tokens.len()];
-        let distances: Vec<f64> = (0..tokens.len())
-            .map(|step| {
-                let candidates = tops[step].as_object().expect("candidates").values();
-                let best = candidates
-                    .map(|one| one.as_f64().unwrap())
-                    .fold(f64::NEG_INFINITY, f64::max);
-                (best - line.logprob(step, 0)).abs()
-            })
-            .collect();
-        let mean = distances.iter().sum::<f64>() / distances.len() as f64;
-        assert!(
-            mean <= MEAN_DISTANCE_MAX,
-            "{:?}: mean {mean:.4}, {distances:.3?}",
-            line.prompt()
-        );
+        let tops = &answer.choices[0].logprobs["top_logprobs"];
+        let tops = &tops.as_array().expect("top_logprobs")[prompt.len()..][..tokens.len()];
+        for (step, top) in tops.iter().enumerate() {
+            let candidates = top.as_object().expect("candidates").values();
+            let best = candidates
+                .map(|one| one.as_f64().unwrap())
+                .fold(f64::NEG_INFINITY, f64::max);
+            let distance = (best - line.logprob(step, 0)).abs();
+            assert!(
+                distance < DISTANCE_MAX,
+                "{:?}, step {step}: {distance:.3}",
+                line.prompt()
+            );
+            all_distances.push(distance);
+        }
     }
+    let mean = all_distances.iter().sum::<f64>() / all_distances.len() as f64;
+    assert!(mean <= MEAN_DISTANCE_MAX, "{mean:.4}");
 }
 
 #[test]
