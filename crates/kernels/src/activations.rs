@@ -295,7 +295,7 @@ impl<'a> ActivationsMut<'a> {
 
     /// The first `count` rows and the rest.
     fn split_at(self, count: usize) -> (Self, Self) {
-        fn cut<'a, T>(data: &'a mut [T], kept: bool, at: usize) -> (&'a mut [T], &'a mut [T]) {
+        fn cut<T>(data: &mut [T], kept: bool, at: usize) -> (&mut [T], &mut [T]) {
             data.split_at_mut(if kept { at } else { 0 })
         }
         let (forms, cols) = (self.forms, self.cols);

@@ -86,6 +86,10 @@ pub fn span_count(position: usize) -> usize {
 ///
 /// # Panics
 /// As [`attention`].
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the arguments of `attention` and a range"
+)]
 pub fn attention_spans(
     isa: Isa,
     context: &Context<'_>,

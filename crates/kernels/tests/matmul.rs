@@ -265,7 +265,8 @@ fn dequantized_rows_mean_what_gguf_says() {
     q6_k[192 + 10] = 0xfe; // scale of k = 160..176: -2
     q6_k[64 + 32] = 0x05; // second half: k = 128 + 32
     q6_k[128 + 32] = 0b0000_1100; // its high bits: 3
-    let cases: [(Format, Vec<u8>, &[(usize, f32)]); 11] = [
+    type Values = &'static [(usize, f32)];
+    let cases: [(Format, Vec<u8>, Values); 11] = [
         (Format::F32, 1.25f32.to_le_bytes().to_vec(), &[(0, 1.25)]),
         (Format::F16, half(-2.5).to_vec(), &[(0, -2.5)]),
         (Format::BF16, vec![0x80, 0x3f], &[(0, 1.0)]),

@@ -197,7 +197,7 @@ impl Rows for Avx2 {
         let byte = self.shuffle(v, 0x0101_0101 * (g as u32 / 2));
         let bit = Rows::splat(
             self,
-            if g % 2 == 0 {
+            if g.is_multiple_of(2) {
                 0x0804_0201
             } else {
                 0x8040_2010_u32 as i32
@@ -216,13 +216,13 @@ impl Rows for Avx2 {
 
     #[inline(always)]
     fn scale_signed(self, v: __m256i, j: usize) -> __m256i {
-        let high = self.shuffle(v, 0x0080_0080 | 0x0100_0100 * j as u32);
+        let high = self.shuffle(v, 0x0080_0080 | (0x0100_0100 * j as u32));
         op!(_mm256_srai_epi16::<8>(high))
     }
 
     #[inline(always)]
     fn twice(self, v: __m256i, j: usize) -> __m256i {
-        self.shuffle(v, 0x8000_8000 | 0x0001_0001 * j as u32)
+        self.shuffle(v, 0x8000_8000 | (0x0001_0001 * j as u32))
     }
 
     #[inline(always)]

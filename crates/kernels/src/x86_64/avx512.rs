@@ -194,7 +194,7 @@ impl Rows for Avx512 {
         let byte = self.shuffle(v, 0x0101_0101 * (g as u32 / 2));
         let bit = Rows::splat(
             self,
-            if g % 2 == 0 {
+            if g.is_multiple_of(2) {
                 0x0804_0201
             } else {
                 0x8040_2010_u32 as i32
@@ -220,7 +220,7 @@ impl Rows for Avx512 {
 
     #[inline(always)]
     fn twice(self, v: __m512i, j: usize) -> __m512i {
-        self.shuffle(v, 0x8000_8000 | 0x0001_0001 * j as u32)
+        self.shuffle(v, 0x8000_8000 | (0x0001_0001 * j as u32))
     }
 
     #[inline(always)]

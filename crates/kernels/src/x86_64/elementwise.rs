@@ -101,7 +101,7 @@ pub(super) fn exp_sum<S: Wide>(s: S, x: &mut [f32], max: f32) -> f32 {
 /// Codes of one block; returns `d`.
 #[inline(always)]
 fn quantize_block<S: Wide, const N: usize>(s: S, x: &[f32; N], codes: &mut [i8; N]) -> f32 {
-    const { assert!(N % 16 == 0) };
+    const { assert!(N.is_multiple_of(16)) };
     let mut largest = s.splat(0.0);
     for x in x.as_chunks::<16>().0 {
         // SAFETY: a chunk of 16.

@@ -3,6 +3,10 @@
 //! - [`entries`] makes, for one instruction set, a function an operation in which the compiler may use it. Everything below those functions is
 //!   `inline(always)`: code that is not inlined into one loses the instructions.
 //! - Operations that treat elements one by one, without an order to keep, are the definitions themselves: the compiler vectorises them.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles index several small arrays alike, and iterators hide what must unroll"
+)]
 
 /// An array of which element i is the value of an expression. `array::from_fn` takes a closure, and a closure that the compiler does not inline has
 /// lost the instruction set: measured at a fortieth of the speed.

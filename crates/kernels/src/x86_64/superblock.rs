@@ -260,7 +260,7 @@ unsafe fn codes<V: Rows, const BITS: u32, const PART: usize>(
                 let nibbles = [v.load16(bytes, stride), v.load16(bytes.add(32), stride)];
                 let high = v.load16(base.add(128 + PART / 2 * 32 + side * 16), stride);
                 for g in 0..4 {
-                    let pair = if PART % 2 == 0 {
+                    let pair = if PART.is_multiple_of(2) {
                         [
                             v.and(v.shl::<4>(high[g]), top),
                             v.and(v.shl::<2>(high[g]), top),
@@ -269,7 +269,7 @@ unsafe fn codes<V: Rows, const BITS: u32, const PART: usize>(
                         [v.and(high[g], top), v.and(v.shr::<2>(high[g]), top)]
                     };
                     for i in 0..2 {
-                        let nibble = if PART % 2 == 0 {
+                        let nibble = if PART.is_multiple_of(2) {
                             nibbles[i][g]
                         } else {
                             v.shr::<4>(nibbles[i][g])
