@@ -217,7 +217,8 @@ fn model(flags: &ModelFlags) -> Result<ModelSettings, Error> {
             .map(|len| usize::try_from(len).unwrap_or(usize::MAX)),
         threads: threads(flags.threads)?,
         sequences_max: within("--parallel", flags.parallel.unwrap_or(16), 1, 1024)? as usize,
-        queue_max: 64,
+        // The choices of one request wait each on its own: an idle server must take the largest `n`.
+        queue_max: 128,
         kv_bytes: flags.kv_bytes,
         mmap: !flags.no_mmap,
         chat_template: chat_template(flags)?,

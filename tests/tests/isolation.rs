@@ -38,14 +38,15 @@ enum Seen {
     CutStream,
 }
 
-fn server(args: &[&str]) -> Option<Server> {
+/// A server that ends a guest after so much processor time.
+fn server(guest_cpu_ms: u32, args: &[&str]) -> Option<Server> {
     let mut mount = std::ffi::OsString::from(format!("{MOUNT}="));
     mount.push(means::misbehaving_guest()?);
     Some(
         ServerOptions::default()
             .arg("--test-guest")
             .arg(mount)
-            .args(["--guest-cpu-ms", "500"])
+            .args(["--guest-cpu-ms", &guest_cpu_ms.to_string()])
             .args(args)
             .start(),
     )
@@ -79,7 +80,9 @@ fn misbehave(server: &Server, client: &Client, kind: &str, seen: Seen) {
 
 #[test]
 fn each_kind_of_misbehaviour_costs_its_own_request() {
-    let Some(server) = server(&[]) else { return };
+    let Some(server) = server(500, &[]) else {
+        return;
+    };
     let client = server.client();
     for (kind, seen) in KINDS {
         misbehave(&server, &client, kind, *seen);
@@ -93,7 +96,9 @@ fn ten_thousand_requests_with_one_in_a_hundred_misbehaving() {
     const AT_A_TIME: usize = 16;
     /// Freed memory the allocator keeps, and the buffers of sixteen connections.
     const GROWTH_MAX: u64 = 48 << 20;
-    let Some(server) = server(&[]) else { return };
+    let Some(server) = server(500, &[]) else {
+        return;
+    };
     let client = server.client();
     let model = server.model();
     let body = Endpoint::Completions.body(&model, "Once upon a time", &json!({"max_tokens": 1}));
@@ -149,7 +154,7 @@ fn ten_thousand_requests_with_one_in_a_hundred_misbehaving() {
 
 #[test]
 fn probes_answer_while_every_guest_is_stuck() {
-    let Some(server) = server(&["--streams-max", "4"]) else {
+    let Some(server) = server(500, &["--streams-max", "4"]) else {
         return;
     };
     // The longest any of them may run: far more than the looks below take.
@@ -178,7 +183,9 @@ fn probes_answer_while_every_guest_is_stuck() {
 
 #[test]
 fn streams_go_on_beside_misbehaving_guests() {
-    let Some(server) = server(&[]) else { return };
+    let Some(server) = server(500, &[]) else {
+        return;
+    };
     let client = server.client();
     let body = Endpoint::Chat.body(
         &server.model(),
@@ -202,7 +209,7 @@ fn streams_go_on_beside_misbehaving_guests() {
 
 #[test]
 fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
-    let Some(server) = server(&["--streams-max", "1", "--guest-cpu-ms", "600000"]) else {
+    let Some(server) = server(600_000, &["--streams-max", "1"]) else {
         return;
     };
     let client = server.client();
@@ -221,7 +228,9 @@ fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
 
 #[test]
 fn no_argument_of_a_guest_is_trusted() {
-    let Some(server) = server(&[]) else { return };
+    let Some(server) = server(500, &[]) else {
+        return;
+    };
     let reply = server.client().get(&format!("{MOUNT}/hostile"));
     assert_eq!(reply.status, 200);
     let accepted: Vec<String> = reply

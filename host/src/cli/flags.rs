@@ -133,7 +133,7 @@ pub struct ServeFlags {
     /// Requests served at once; further ones get 429 [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub streams_max: Option<u32>,
-    /// Generations that may wait; further ones get 429 [default: 64]
+    /// Generations that may wait; further ones get 429 [default: 128]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub queue_max: Option<u32>,
     /// Seconds that requests in progress have after SIGTERM or ctrl-c [default: 30]
