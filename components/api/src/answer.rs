@@ -135,3 +135,31 @@ enum Next {
     Frames(Vec<u8>),
     Tick,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(body: &[u8], without_body: bool) -> (bool, Vec<(String, Vec<u8>)>) {
+        let response = Response {
+            status: 200,
+            headers: Vec::new(),
+            body: Body::Json(body.to_vec()),
+        };
+        let answer = Answer::new(response, without_body);
+        (answer.body.is_some(), answer.headers)
+    }
+
+    #[test]
+    fn a_document_has_its_length_and_a_head_alone_has_it_too() {
+        let length = vec![("content-length".to_owned(), b"2".to_vec())];
+        assert_eq!(json(b"{}", false), (true, length.clone()));
+        assert_eq!(json(b"{}", true), (false, length));
+    }
+
+    #[test]
+    fn an_answer_without_content_says_no_length() {
+        // A 204 must not have the header at all.
+        assert_eq!(json(b"", false), (false, Vec::new()));
+    }
+}

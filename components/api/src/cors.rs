@@ -2,7 +2,6 @@
 //!
 //! Without an origin in the operator's settings nothing is sent, and browsers keep pages of other origins out.
 
-use spin_sdk::http::Request;
 use spindle_openai::{ApiError, Body, Endpoint, Response};
 
 use crate::answer::Answer;
@@ -24,9 +23,9 @@ impl Cors {
         Self { origin }
     }
 
-    /// The answer to `OPTIONS`: the path's methods, and leave to use them with the headers that were asked for.
-    pub fn preflight(&self, request: &Request) -> Response {
-        let methods = match Endpoint::find("OPTIONS", request.uri().path()) {
+    /// The answer to `OPTIONS`: the path's methods, and leave to use them with the headers that a browser asks for.
+    pub fn preflight(&self, path: &str, headers_asked: Option<&str>) -> Response {
+        let methods = match Endpoint::find("OPTIONS", path) {
             Err(ApiError::MethodNotAllowed { allow, .. }) => head::all_methods(&allow),
             Err(error) => return error.response(),
             Ok((_, route)) => route.method.to_owned(),
@@ -36,11 +35,7 @@ impl Cors {
             headers.push(("access-control-allow-methods", methods));
             headers.push(("access-control-max-age", MAX_AGE_SECONDS.to_owned()));
             // Clients send many headers of their own, and none of them does harm.
-            let asked = request
-                .headers()
-                .get("access-control-request-headers")
-                .and_then(|value| value.to_str().ok());
-            if let Some(asked) = asked {
+            if let Some(asked) = headers_asked {
                 headers.push(("access-control-allow-headers", asked.to_owned()));
             }
         }
@@ -59,5 +54,35 @@ impl Cors {
         if origin != "*" {
             answer.header("vary", "origin".to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preflight(origin: Option<&str>, path: &str) -> (u16, Vec<&'static str>) {
+        let response = Cors::new(origin.map(str::to_owned)).preflight(path, Some("authorization"));
+        (
+            response.status,
+            response.headers.iter().map(|(name, _)| *name).collect(),
+        )
+    }
+
+    #[test]
+    fn leave_is_given_only_where_the_operator_gives_it() {
+        let allowed = [
+            "allow",
+            "access-control-allow-methods",
+            "access-control-max-age",
+            "access-control-allow-headers",
+        ];
+        assert_eq!(preflight(Some("*"), "/v1/models"), (204, allowed.to_vec()));
+        assert_eq!(preflight(None, "/v1/models"), (204, vec!["allow"]));
+    }
+
+    #[test]
+    fn an_unknown_path_has_no_options() {
+        assert_eq!(preflight(Some("*"), "/nowhere").0, 404);
     }
 }

@@ -35,7 +35,11 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
 
     let response = if request.method() == "OPTIONS" {
         // A browser asks without a key, before it sends one.
-        cors.preflight(&request)
+        let asked = request.headers().get("access-control-request-headers");
+        cors.preflight(
+            request.uri().path(),
+            asked.and_then(|value| value.to_str().ok()),
+        )
     } else {
         match respond(request, settings.body_bytes_max).await {
             Ok(response) => response,
