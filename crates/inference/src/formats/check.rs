@@ -21,7 +21,8 @@ pub(super) struct RawTensor<'a> {
     pub name: Cow<'a, str>,
     pub dims: Dims,
     pub format: Format,
-    pub shard: usize,
+    pub shard: u32,
+    /// In the shard.
     pub range: Range<usize>,
 }
 
@@ -206,7 +207,7 @@ impl Taken<'_> {
                 format,
                 rows,
                 cols,
-                shard,
+                shard: shard as usize,
                 range: range.clone(),
             },
         ));

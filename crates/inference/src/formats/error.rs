@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::tokenizer::VocabError;
+
 /// Why a model file was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,7 +131,7 @@ pub enum LoadError {
     },
     /// The tokenizer's tables contradict each other.
     #[error("tokenizer: {0}")]
-    Tokenizer(#[from] crate::tokenizer::VocabError),
+    Tokenizer(VocabError),
     /// A JSON file of a model directory does not parse or lacks a field.
     #[error("{file}")]
     Json {
@@ -236,6 +238,12 @@ impl fmt::Display for Shape {
             write!(f, "{comma}{dimension}")?;
         }
         f.write_str("]")
+    }
+}
+
+impl From<VocabError> for LoadError {
+    fn from(error: VocabError) -> Self {
+        LoadError::Tokenizer(error)
     }
 }
 

@@ -75,8 +75,8 @@ pub enum VocabError {
         /// The token.
         id: u32,
     },
-    /// A byte that occurs in UTF-8 and can be expressed by no token.
-    #[error("byte 0x{byte:02x} has no token, and there is no unknown token")]
+    /// A byte without which text cannot be expressed.
+    #[error("byte 0x{byte:02x} has no token")]
     ByteMissing {
         /// The byte.
         byte: u8,

@@ -10,8 +10,8 @@ use super::normalizer::Normalizer;
 use super::pre;
 use super::special::{SpecialTokens, Strip};
 use super::tokenizer::{
-    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_token, byte_of,
-    byte_tokens, score_order, splits_at_blanks,
+    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_tokens, fallback_tokens,
+    score_order, splits_at_blanks,
 };
 use super::vocab::{Texts, TokenKind, Vocab};
 use crate::formats::gguf::{Metadata, ValueType};
@@ -36,7 +36,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, file: &Bytes) -> Result<Tokenizer, 
     let [bos, eos, unknown] = [special("bos")?, special("eos")?, special("unknown")?];
     let [eot, eom] = [special("eot")?, special("eom")?];
     let (algorithm, add_bos_default) = match model {
-        "gpt2" => byte_level(metadata, &vocab, unknown)?,
+        "gpt2" => byte_level(metadata, &vocab)?,
         "llama" => (sentence_piece(metadata, &vocab, unknown)?, true),
         other => {
             return Err(LoadError::unsupported(
@@ -151,11 +151,7 @@ fn special_id(metadata: &Metadata, name: &str, vocab: &Vocab) -> Result<Option<u
     }
 }
 
-fn byte_level(
-    metadata: &Metadata,
-    vocab: &Vocab,
-    unknown: Option<u32>,
-) -> Result<(Algorithm, bool), LoadError> {
+fn byte_level(metadata: &Metadata, vocab: &Vocab) -> Result<(Algorithm, bool), LoadError> {
     let row = pre::by_gguf_name(
         metadata
             .string(PRE)?
@@ -164,7 +160,7 @@ fn byte_level(
     let model = ByteLevel {
         merges: merges(metadata, vocab)?,
         pre: row.pre_tokenizer()?,
-        bytes: byte_tokens(|byte| alphabet_token(vocab, byte), unknown)?,
+        bytes: alphabet_tokens(vocab)?,
         ignore_merges: row.ignore_merges,
         add_prefix_space: metadata
             .bool("tokenizer.ggml.add_space_prefix")?
@@ -220,10 +216,9 @@ fn sentence_piece(
     let prefix = metadata
         .bool("tokenizer.ggml.add_space_prefix")?
         .unwrap_or(true);
-    let bytes = byte_ids(vocab);
     Ok(Algorithm::SentencePiece(SentencePiece {
         ranking: Ranking::Score(orders),
-        bytes: byte_tokens(|byte| bytes[usize::from(byte)], unknown)?,
+        bytes: fallback_tokens(vocab, unknown)?,
         blank_prefix: if prefix {
             BlankPrefix::Always
         } else {
@@ -232,17 +227,6 @@ fn sentence_piece(
         prefix_if_missing: false,
         splits_at_blanks: splits_at_blanks(vocab),
     }))
-}
-
-/// The token of each byte, `<0xNN>`.
-pub(super) fn byte_ids(vocab: &Vocab) -> [Option<u32>; 256] {
-    let mut ids = [None; 256];
-    for id in 0..vocab.len() as u32 {
-        if let Some(byte) = byte_of(vocab.text(id)) {
-            ids[usize::from(byte)].get_or_insert(id);
-        }
-    }
-    ids
 }
 
 /// Which special tokens take the blanks behind them. GGUF has no field for it; Phi-3's do, all but the three below,

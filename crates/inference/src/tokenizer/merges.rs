@@ -21,7 +21,7 @@ const RANK_BITS: u32 = 24;
 const _: () = assert!(MERGES_MAX < 1 << RANK_BITS);
 
 impl MergeTable {
-    /// An empty table for so many merges.
+    /// An empty table for at most so many merges.
     pub(super) fn with_len(merges: usize) -> Result<Self, LoadError> {
         if merges > MERGES_MAX {
             return Err(LoadError::too_many("merges", merges, MERGES_MAX));
@@ -41,6 +41,9 @@ impl MergeTable {
         joined: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
         let rank = self.results.len();
+        if rank >= self.slots.len() / 2 {
+            return Err(LoadError::too_many("merges", rank + 1, self.slots.len() / 2));
+        }
         let missing = |text: &[u8]| {
             let text = crate::formats::clip(&String::from_utf8_lossy(text));
             VocabError::MergeToken {

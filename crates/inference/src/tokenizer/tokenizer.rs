@@ -52,7 +52,7 @@ impl Algorithm {
 pub(super) struct ByteLevel {
     pub merges: MergeTable,
     pub pre: PreTokenizer,
-    /// The token of each byte; see [`byte_tokens`].
+    /// The token of each byte; see [`alphabet_tokens`].
     pub bytes: Box<[u32; 256]>,
     /// A word that is a token is that token, without merging.
     pub ignore_merges: bool,
@@ -62,7 +62,7 @@ pub(super) struct ByteLevel {
 
 pub(super) struct SentencePiece {
     pub ranking: Ranking,
-    /// The token of each byte, or the unknown token.
+    /// The token of each byte; see [`fallback_tokens`].
     pub bytes: Box<[u32; 256]>,
     pub blank_prefix: BlankPrefix,
     /// The prefix is left out where the text begins with a blank.
@@ -331,7 +331,9 @@ caches: Caches::default(),
             self.scratch.push(model.bytes[usize::from(*byte)], 1);
         }
         self.scratch.merge(&ByRank(&model.merges), |id, _| {
-            self.tokens.push(TokenId(id))
+            if id != NO_TOKEN {
+                self.tokens.push(TokenId(id));
+            }
         });
     }
 
@@ -460,28 +462,42 @@ pub(super) fn byte_of(text: &[u8]) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-/// The token of each byte: the one `find` knows, else the unknown token. A byte that UTF-8 never contains may have
-/// none.
+/// The token of each byte: what `find` says, or [`NO_TOKEN`]. Those that `needed` names must have one.
 pub(super) fn byte_tokens(
     find: impl Fn(u8) -> Option<u32>,
-    unknown: Option<u32>,
+    needed: impl Fn(u8) -> bool,
 ) -> Result<Box<[u32; 256]>, VocabError> {
-    let mut tokens = Box::new([0; 256]);
+    let mut tokens = Box::new([NO_TOKEN; 256]);
     for byte in 0..=u8::MAX {
-        let in_utf8 = !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
-        let token = find(byte).or(unknown);
-        if token.is_none() && in_utf8 {
-            return Err(VocabError::ByteMissing { byte });
+        match find(byte) {
+            Some(token) => tokens[usize::from(byte)] = token,
+            None if needed(byte) => return Err(VocabError::ByteMissing { byte }),
+            None => {}
         }
-        tokens[usize::from(byte)] = token.unwrap_or_default();
     }
     Ok(tokens)
 }
 
-/// A byte's token in a byte-level vocabulary.
-pub(super) fn alphabet_token(vocab: &Vocab, byte: u8) -> Option<u32> {
-    let mut utf8 = [0; 4];
-    vocab.find(alphabet::char_of(byte).encode_utf8(&mut utf8).as_bytes())
+/// Tokens of bytes in a byte-level vocabulary. Some have none for bytes that begin rare planes of Unicode; those bytes
+/// are left out of a text, as in the reference. One without ASCII is no vocabulary.
+pub(super) fn alphabet_tokens(vocab: &Vocab) -> Result<Box<[u32; 256]>, VocabError> {
+    let find = |byte| {
+        let mut utf8 = [0; 4];
+        vocab.find(alphabet::char_of(byte).encode_utf8(&mut utf8).as_bytes())
+    };
+    byte_tokens(find, |byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Tokens of bytes in SentencePiece's vocabulary, `<0xNN>`, or the unknown token. Bytes that UTF-8 never contains need
+/// none.
+pub(super) fn fallback_tokens(vocab: &Vocab, unknown: Option<u32>) -> Result<Box<[u32; 256]>, VocabError> {
+    let mut ids = [None; 256];
+    for id in 0..vocab.len() as u32 {
+        if let Some(byte) = byte_of(vocab.text(id)) {
+            ids[usize::from(byte)].get_or_insert(id);
+        }
+    }
+    byte_tokens(|byte| ids[usize::from(byte)].or(unknown), |byte| !matches!(byte, 0xc0 | 0xc1 | 0xf5..))
 }
 
 /// Text in GPT-2's alphabet as bytes. A token with any other character is taken as it is.

@@ -2,56 +2,62 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use spindle_kernels::Format;
 
-use crate::formats::check::{Dims, tensor_bytes};
-use crate::formats::json::{self, Bounded};
+use crate::formats::check::{Dims, RawTensor, tensor_bytes};
+use crate::formats::json::{Bounded, custom};
 use crate::formats::limits::{NAME_BYTES_MAX, SAFETENSORS_HEADER_BYTES_MAX, TENSORS_MAX};
 use crate::formats::{LoadError, TensorFault, clip};
-
-/// A tensor under its Hugging Face name.
-pub(super) struct Entry<'a> {
-    pub name: Cow<'a, str>,
-    pub dims: Dims,
-    pub format: Format,
-    /// In the shard.
-    pub range: Range<usize>,
-}
 
 /// Bytes of the header's length at the start.
 const LEN_BYTES: usize = 8;
 
-/// Reads a shard called `file`, beside `others` tensors of the shards before it.
-pub(super) fn read<'a>(file: &str, shard: &'a [u8], others: usize) -> Result<Vec<Entry<'a>>, LoadError> {
-    let left = shard.len() as u64;
+/// Appends the tensors of a shard called `file`, number `shard`, to `tensors`, under the names they have there.
+pub(super) fn read<'a>(
+    file: &str,
+    shard: u32,
+    bytes: &'a [u8],
+    tensors: &mut Vec<RawTensor<'a>>,
+) -> Result<(), LoadError> {
+    let left = bytes.len() as u64;
     let truncated = |needed| LoadError::Truncated { what: format!("{file}: the header"), offset: 0, needed, left };
-    let (len, rest) = shard.split_first_chunk().ok_or_else(|| truncated(LEN_BYTES as u64))?;
+    let (len, rest) = bytes.split_first_chunk().ok_or_else(|| truncated(LEN_BYTES as u64))?;
     let header_bytes = u64::from_le_bytes(*len);
     if header_bytes > SAFETENSORS_HEADER_BYTES_MAX {
-        return Err(LoadError::too_many(&format!("{file}: bytes of the header"), header_bytes, SAFETENSORS_HEADER_BYTES_MAX));
+        let what = format!("{file}: bytes of the header");
+        return Err(LoadError::too_many(&what, header_bytes, SAFETENSORS_HEADER_BYTES_MAX));
     }
     if header_bytes > rest.len() as u64 {
         return Err(truncated(header_bytes.saturating_add(LEN_BYTES as u64)));
     }
     let (header, data) = rest.split_at(header_bytes as usize);
-    let mut stated = Vec::new();
-    let seed = Header { tensors: &mut stated, tensors_max: (TENSORS_MAX as usize).saturating_sub(others) };
+    let first = tensors.len();
+    // Every tensor is an object, so their number is known before they are read and the list is never moved.
+    let objects = header.iter().filter(|byte| **byte == b'{').count();
+    tensors.reserve_exact(objects.min(TENSORS_MAX as usize));
+    let mut fault = None;
+    let data_start = LEN_BYTES + header.len();
+    let seed = Header { shard, data_start, data_bytes: data.len(), tensors, fault: &mut fault };
     let mut json = serde_json::Deserializer::from_slice(header);
     let parsed = seed.deserialize(&mut json).and_then(|()| json.end());
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
     parsed.map_err(|source| LoadError::Json { file: file.to_owned(), source })?;
-    place(file, stated, LEN_BYTES + header.len(), data.len())
+    check_cover(file, data_start, data.len(), &mut tensors[first..])
 }
 
-/// A tensor as the header states it.
-struct Stated<'a> {
-    name: Cow<'a, str>,
-    dtype: Cow<'a, str>,
-    dims: Vec<u64>,
-    offsets: [u64; 2],
+/// The header's object, tensor by tensor.
+struct Header<'t, 'a> {
+    shard: u32,
+    data_start: usize,
+    data_bytes: usize,
+    tensors: &'t mut Vec<RawTensor<'a>>,
+    /// Why the reading ended, where JSON's own errors cannot say it.
+    fault: &'t mut Option<LoadError>,
 }
 
 #[derive(Deserialize)]
@@ -62,11 +68,9 @@ struct Info<'a> {
     data_offsets: [u64; 2],
 }
 
-/// The header's object, tensor by tensor.
-struct Header<'t, 'a> {
-    tensors: &'t mut Vec<Stated<'a>>,
-    tensors_max: usize,
-}
+/// A string, borrowed if it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> DeserializeSeed<'a> for Header<'_, 'a> {
     type Value = ();
@@ -89,62 +93,72 @@ impl<'a> Visitor<'a> for Header<'_, 'a> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            if self.tensors.len() == self.tensors_max {
-                return Err(json::custom(format_args!("more than {TENSORS_MAX} tensors")));
+            match self.place(name, map.next_value()?) {
+                Ok(tensor) => self.tensors.push(tensor),
+                Err(fault) => {
+                    *self.fault = Some(fault);
+                    return Err(custom("refused"));
+                }
             }
-            if name.len() as u64 > NAME_BYTES_MAX {
-                return Err(json::custom(format_args!("a name of {} bytes", name.len())));
-            }
-            let Info { dtype, shape, data_offsets } = map.next_value()?;
-            self.tensors.push(Stated { name, dtype, dims: shape.0, offsets: data_offsets });
         }
         Ok(())
     }
 }
 
-/// A string, borrowed if it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Gives every tensor its range of the shard, whose data begins at `data_start`.
-fn place<'a>(
-    file: &str,
-    mut stated: Vec<Stated<'a>>,
-    data_start: usize,
-    data_bytes: usize,
-) -> Result<Vec<Entry<'a>>, LoadError> {
-    stated.sort_by_key(|tensor| tensor.offsets);
-    let mut entries = Vec::with_capacity(stated.len());
-    let mut end = 0;
-    for Stated { name, dtype, dims, offsets: [from, to] } in stated {
+impl<'a> Header<'_, 'a> {
+    /// A tensor with its range of the shard.
+    fn place(&self, name: Cow<'a, str>, info: Info) -> Result<RawTensor<'a>, LoadError> {
+        if self.tensors.len() as u64 == TENSORS_MAX {
+            return Err(LoadError::too_many("tensors", TENSORS_MAX + 1, TENSORS_MAX));
+        }
+        if name.len() as u64 > NAME_BYTES_MAX {
+            return Err(LoadError::too_many("bytes of a tensor name", name.len(), NAME_BYTES_MAX));
+        }
         let fault = |fault| Err(LoadError::tensor(&name, fault));
-        let Some(format) = format(&dtype) else {
-            return fault(TensorFault::Format { found: clip(&dtype), supported: "F32, F16 and BF16 are" });
+        let Some(format) = format(&info.dtype) else {
+            return fault(TensorFault::Format { found: clip(&info.dtype), supported: "F32, F16 and BF16 are" });
         };
-        if dims.is_empty() {
+        if info.shape.0.is_empty() {
             return fault(TensorFault::Dimensions(0));
         }
-        let dims = Dims::new(&dims);
+        let dims = Dims::new(&info.shape.0);
         let expected = tensor_bytes(&name, &dims, format)?;
+        let [from, to] = info.data_offsets;
         let found = to.saturating_sub(from);
         if found != expected {
             return fault(TensorFault::Bytes { expected, found });
         }
-        if from != end {
-            return fault(TensorFault::NotAdjacent { offset: from, expected: end });
+        let section_bytes = self.data_bytes as u64;
+        if to > section_bytes {
+            return fault(TensorFault::OutsideFile { offset: from, bytes: found, section_bytes });
         }
-        if to > data_bytes as u64 {
-            return fault(TensorFault::OutsideFile { offset: from, bytes: found, section_bytes: data_bytes as u64 });
-        }
-        end = to;
         // Inside the shard, so inside a usize.
-        let range = data_start + from as usize..data_start + to as usize;
-        entries.push(Entry { name, dims, format, range });
+        let range = self.data_start + from as usize..self.data_start + to as usize;
+        Ok(RawTensor { name, dims, format, shard: self.shard, range })
     }
-    if end != data_bytes as u64 {
-        return Err(LoadError::out_of_range(&format!("{file}: bytes of data"), data_bytes, format!("{end}, as its tensors have")));
+}
+
+/// Checks that the tensors follow each other from the first byte of data to the last.
+fn check_cover(
+    file: &str,
+    data_start: usize,
+    data_bytes: usize,
+    tensors: &mut [RawTensor],
+) -> Result<(), LoadError> {
+    tensors.sort_unstable_by_key(|tensor| tensor.range.start);
+    let mut end = data_start;
+    for tensor in tensors {
+        if tensor.range.start != end {
+            let [offset, expected] = [tensor.range.start, end].map(|at| (at - data_start) as u64);
+            return Err(LoadError::tensor(&tensor.name, TensorFault::NotAdjacent { offset, expected }));
+        }
+        end = tensor.range.end;
     }
-    Ok(entries)
+    if end - data_start != data_bytes {
+        let expected = format!("{}, as its tensors have", end - data_start);
+        return Err(LoadError::out_of_range(&format!("{file}: bytes of data"), data_bytes, expected));
+    }
+    Ok(())
 }
 
 fn format(dtype: &str) -> Option<Format> {

@@ -8,8 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::config_json::ConfigJson;
-use super::header::{self, Entry};
-use super::names;
+use super::{header, names};
 use crate::formats::check::{self, RawTensor};
 use crate::formats::json::{self, Bounded, OneOrMany};
 use crate::formats::limits::{CHAT_TEMPLATE_BYTES_MAX, CONFIG_JSON_BYTES_MAX, INDEX_JSON_BYTES_MAX, SHARDS_MAX};
@@ -149,36 +148,29 @@ fn raw_tensors(parts: &DirectoryParts, tied: bool) -> Result<Vec<RawTensor<'_>>,
     if parts.shards.len() > SHARDS_MAX {
         return Err(LoadError::too_many("shards", parts.shards.len(), SHARDS_MAX));
     }
-    let mut entries: Vec<(usize, Entry)> = Vec::new();
+    let mut tensors = Vec::new();
     for (shard, (file, bytes)) in parts.shards.iter().enumerate() {
-        let found = header::read(file, (**bytes).as_ref(), entries.len())?;
-        entries.extend(found.into_iter().map(|entry| (shard, entry)));
+        header::read(file, shard as u32, (**bytes).as_ref(), &mut tensors)?;
     }
     if let Some(index) = &parts.index_json {
-        check_index(index, parts, &mut entries)?;
+        check_index(index, parts, &mut tensors)?;
     }
     // A tied model's head is the embedding whatever else the file carries.
-    entries.retain(|(_, entry)| !names::is_derived(&entry.name) && !(tied && entry.name == names::HEAD));
-    Ok(entries.into_iter().map(|(shard, entry)| raw_tensor(shard, entry)).collect())
+    tensors.retain(|tensor| !names::is_derived(&tensor.name) && !(tied && tensor.name == names::HEAD));
+    for tensor in &mut tensors {
+        tensor.name = names::gguf_name(std::mem::take(&mut tensor.name));
+    }
+    Ok(tensors)
 }
 
-fn raw_tensor(shard: usize, entry: Entry<'_>) -> RawTensor<'_> {
-    let Entry { name, dims, format, range } = entry;
-    let name = match name {
-        Cow::Borrowed(name) => names::gguf_name(name),
-        Cow::Owned(name) => Cow::Owned(names::gguf_name(&name).into_owned()),
-    };
-    RawTensor { name, dims, format, shard, range }
-}
-
-/// Checks that each tensor is in the shard the index names; sorts `entries` by name.
-fn check_index(index: &[u8], parts: &DirectoryParts, entries: &mut [(usize, Entry)]) -> Result<(), LoadError> {
+/// Checks that each tensor is in the shard the index names; sorts the tensors by name.
+fn check_index(index: &[u8], parts: &DirectoryParts, tensors: &mut [RawTensor]) -> Result<(), LoadError> {
     const FILE: &str = "model.safetensors.index.json";
-    entries.sort_unstable_by(|a, b| a.1.name.cmp(&b.1.name));
+    tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let index: IndexJson = json::parse(FILE, index, INDEX_JSON_BYTES_MAX)?;
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(index.weight_map.get());
-    let parsed = WeightMap { parts, entries, fault: &mut fault }.deserialize(&mut json);
+    let parsed = WeightMap { parts, tensors, fault: &mut fault }.deserialize(&mut json);
     parsed.map_err(|source| LoadError::Json { file: FILE.into(), source })?;
     fault.map_or(Ok(()), Err)
 }
@@ -193,17 +185,17 @@ struct IndexJson<'a> {
 struct WeightMap<'i, 'a> {
     parts: &'i DirectoryParts,
     /// Sorted by name.
-    entries: &'i [(usize, Entry<'a>)],
+    tensors: &'i [RawTensor<'a>],
     /// The first disagreement.
     fault: &'i mut Option<LoadError>,
 }
 
 impl WeightMap<'_, '_> {
     fn compare(&self, name: &str, file: &str) -> Result<(), LoadError> {
-        let Ok(found) = self.entries.binary_search_by(|(_, entry)| (*entry.name).cmp(name)) else {
+        let Ok(found) = self.tensors.binary_search_by(|tensor| (*tensor.name).cmp(name)) else {
             return Err(LoadError::missing(&format!("tensor {name} of {file}")));
         };
-        let shard = &self.parts.shards[self.entries[found].0].0;
+        let shard = &self.parts.shards[self.tensors[found].shard as usize].0;
         if shard == file {
             return Ok(());
         }

@@ -13,12 +13,11 @@ use crate::formats::{LoadError, json};
 use crate::token::TokenId;
 use crate::tokenizer::ends;
 use crate::tokenizer::error::VocabError;
-use crate::tokenizer::from_gguf::byte_ids;
 use crate::tokenizer::normalizer::Normalizer;
 use crate::tokenizer::pre::PreTokenizer;
 use crate::tokenizer::special::{SpecialTokens, Strip};
 use crate::tokenizer::tokenizer::{
-    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_token, byte_tokens, splits_at_blanks,
+    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_tokens, fallback_tokens, splits_at_blanks,
 };
 use crate::tokenizer::vocab::Vocab;
 
@@ -117,15 +116,14 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
         Algorithm::ByteLevel(ByteLevel {
             merges,
             pre: PreTokenizer::new(pipeline.steps),
-            bytes: byte_tokens(|byte| alphabet_token(&vocab, byte), unknown)?,
+            bytes: alphabet_tokens(&vocab)?,
             ignore_merges: model.ignore_merges.unwrap_or(false),
             add_prefix_space: pipeline.add_prefix_space,
         })
     } else if pipeline.blanks && pipeline.steps.is_empty() {
-        let bytes = byte_ids(&vocab);
         Algorithm::SentencePiece(SentencePiece {
             ranking: Ranking::Merges(merges),
-            bytes: byte_tokens(|byte| bytes[usize::from(byte)], unknown)?,
+            bytes: fallback_tokens(&vocab, unknown)?,
             blank_prefix: pipeline.blank_prefix.unwrap_or(BlankPrefix::Never),
             prefix_if_missing: pipeline.prefix_if_missing,
             splits_at_blanks: splits_at_blanks(&vocab),

@@ -221,12 +221,13 @@ pub(super) fn prefix_token(part: &RawValue, depth: usize) -> Result<Option<Strin
         "TemplateProcessing" => {
             // What the template puts behind the text is left out: a prompt is to be continued.
             let Template { single } = parse_part(FILE, part.get())?;
-            let mut before = single.0.into_iter().map_while(|piece| match piece {
+            let before = single.0.into_iter().map_while(|piece| match piece {
                 Piece::SpecialToken { id } => Some(id),
                 Piece::Sequence(_) => None,
             });
-            match (before.next(), before.next()) {
-                (first, None) => Ok(first),
+            let mut before: Vec<String> = before.collect();
+            match before.len() {
+                0 | 1 => Ok(before.pop()),
                 _ => Err(unsupported(PART, "a template that begins with two tokens", "one begin token is")),
             }
         }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::added::AddedToken;
 use super::build::FILE;
 use crate::formats::json::custom;
-use crate::formats::limits::{VOCAB_MAX, VOCAB_TEXT_BYTES_MAX};
+use crate::formats::limits::{MERGES_MAX, VOCAB_MAX, VOCAB_TEXT_BYTES_MAX};
 use crate::formats::{LoadError, clip};
 use crate::tokenizer::error::VocabError;
 use crate::tokenizer::merges::MergeTable;
@@ -136,26 +136,29 @@ impl<'de> Visitor<'de> for VocabMap<'_> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The merges, of which there must be some for a vocabulary to be more than its bytes.
+/// The merges as a table of ids.
 pub(super) fn merges(merges: &RawValue, vocab: &Vocab) -> Result<MergeTable, LoadError> {
-    // Every merge has at least two commas, brackets or quotes around its parts, so this bounds their number.
-    let mut counter = serde_json::Deserializer::from_str(merges.get());
-    let mut count = 0;
-    let json_error = |source| LoadError::Json { file: FILE.into(), source };
-    MergeList(&mut |_, _| { count += 1; Ok(()) }).deserialize(&mut counter).map_err(json_error)?;
-    let mut table = MergeTable::with_len(count)?;
+    let mut table = MergeTable::with_len(merges_max(merges.get()).min(MERGES_MAX))?;
     let mut fault = None;
     let mut joined = Vec::new();
     let mut push = |left: &str, right: &str| {
-        table.push(vocab, left.as_bytes(), right.as_bytes(), &mut joined).map_err(|error| fault = Some(error))
+        let pushed = table.push(vocab, left.as_bytes(), right.as_bytes(), &mut joined);
+        pushed.map_err(|error| fault = Some(error))
     };
     let mut json = serde_json::Deserializer::from_str(merges.get());
     let parsed = MergeList(&mut push).deserialize(&mut json);
     match (fault, parsed) {
         (Some(fault), _) => Err(fault),
-        (None, Err(source)) => Err(json_error(source)),
+        (None, Err(source)) => Err(LoadError::Json { file: FILE.into(), source }),
         (None, Ok(())) => Ok(table),
     }
+}
+
+/// At least as many as there are merges, without parsing them: each has two quotes, or four if it is a pair.
+fn merges_max(json: &str) -> usize {
+    let first = json.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
+    let quotes_each = if first.starts_with('[') { 4 } else { 2 };
+    json.bytes().filter(|byte| *byte == b'"').count() / quotes_each
 }
 
 /// `["a b", ...]` or `[["a", "b"], ...]`; each pair goes to the function, whose refusal ends the reading.
