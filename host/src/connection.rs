@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +28,9 @@ use crate::socket::{Socket, Watch};
 
 /// How long a connection is kept between two requests.
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(60);
-/// Bytes of a head, and of what waits to be written.
+/// Bytes of a head.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes that wait to be read, or to be written.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Fields of a head.
 const HEADERS_MAX: usize = 100;
@@ -53,6 +55,7 @@ pub async fn serve(
             let response = requests.answer(request, ambiguous).await;
             Ok::<_, Infallible>(response.map(|answer| Outgoing {
                 answer,
+                broken: None,
                 _held: held,
             }))
         }
@@ -61,6 +64,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
@@ -92,6 +96,8 @@ pub fn fixed(response: Response<FixedBody>) -> Response<Answer> {
 /// An answer on its way to the client; dropping it says that the request is over.
 struct Outgoing {
     answer: Answer,
+    /// Why the answer is cut, once that is known.
+    broken: Option<BodyError>,
     _held: Held,
 }
 
@@ -115,17 +121,31 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.answer {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = ready!(match &mut self.answer {
             Answer::Fixed(body) => Pin::new(body).poll_frame(cx).map_err(never),
             Answer::Guest(body) => Pin::new(body).poll_frame(cx),
+        });
+        match frame {
+            // The library closes the connection on the spot, with whatever it has not written yet:
+            // let it write first, so that a client sees how far the answer came.
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.answer {
-            Answer::Fixed(body) => body.is_end_stream(),
-            Answer::Guest(body) => body.is_end_stream(),
-        }
+        self.broken.is_none()
+            && match &self.answer {
+                Answer::Fixed(body) => body.is_end_stream(),
+                Answer::Guest(body) => body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {

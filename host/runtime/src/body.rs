@@ -4,6 +4,8 @@
 //! - [`GuestBody`]: dropped before its end, it says that the client is gone.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -72,26 +74,30 @@ impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
 }
 
 /// A response's body on its way out of a guest.
+///
+/// It ends well only if its instance did: where that trapped, a client must not take what it has
+/// for the whole.
 pub struct GuestBody {
     body: WasiBody,
     activity: Activity,
+    /// Set before the guest's end of the body is dropped.
+    failed: Arc<AtomicBool>,
     /// Ends the instance when dropped.
     guard: Option<DropGuard>,
 }
 
 impl GuestBody {
-    pub(crate) fn new(body: WasiBody, activity: Activity, guard: DropGuard) -> Self {
+    pub(crate) fn new(
+        body: WasiBody,
+        activity: Activity,
+        failed: Arc<AtomicBool>,
+        guard: DropGuard,
+    ) -> Self {
         Self {
             body,
             activity,
+            failed,
             guard: Some(guard),
-        }
-    }
-
-    /// The body came to its own end, so the instance may come to its own too.
-    fn complete(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            guard.disarm();
         }
     }
 }
@@ -106,14 +112,19 @@ impl Body for GuestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.activity.touch();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() {
-            self.complete();
+        if frame.is_some() {
+            return Poll::Ready(frame);
         }
-        Poll::Ready(frame)
+        if self.failed.load(SeqCst) {
+            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+        }
+        // Its own end, so the instance may come to its own too.
+        self.guard.take().map(DropGuard::disarm);
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && !self.failed.load(SeqCst)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -124,8 +135,8 @@ impl Body for GuestBody {
 impl Drop for GuestBody {
     fn drop(&mut self) {
         // A reader that knows the length does not poll for the end.
-        if self.body.is_end_stream() {
-            self.complete();
+        if self.is_end_stream() {
+            self.guard.take().map(DropGuard::disarm);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -98,17 +99,19 @@ impl Guest {
         let stalled = CancellationToken::new();
         let request = request
             .map(|body| RequestBody::new(body, activity.clone(), stalled.clone()).boxed_unsync());
+        let failed = Arc::new(AtomicBool::new(false));
         let serving = Serving {
             caller,
             cancel,
             activity: activity.clone(),
+            failed: failed.clone(),
         };
         let response = tokio::select! {
             biased;
             () = stalled.cancelled() => return Err(Failure::BodyStalled),
             response = self.0.handle(serving, request) => response.map_err(failure)?,
         };
-        Ok(response.map(|body| GuestBody::new(body, activity, guard)))
+        Ok(response.map(|body| GuestBody::new(body, activity, failed, guard)))
     }
 }
 
@@ -197,16 +200,18 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<Ctx>, result: wasmtime::Result<()>) {
-        drop(store);
         let (Err(error), Some(serving)) = (result, self.serving.get()) else {
             return;
         };
+        // Before the store goes, for with it goes the body's other end.
+        serving.failed.store(true, SeqCst);
+        drop(store);
         if serving.cancel.is_cancelled() {
             return;
         }
         tracing::warn!(
             request_id = serving.caller.request_id,
-            error = format!("{error:#}"),
+            error = %error.root_cause(),
             output = self.log.text(),
             "component failed"
         );

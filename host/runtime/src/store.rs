@@ -1,5 +1,6 @@
 //! What one instance's `wasmtime::Store` holds, and its limits.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(crate) struct Serving {
     pub(crate) caller: Caller,
     pub(crate) cancel: CancellationToken,
     pub(crate) activity: Activity,
+    /// The instance came to a bad end.
+    pub(crate) failed: Arc<AtomicBool>,
 }
 
 /// The store's data.

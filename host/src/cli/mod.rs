@@ -12,7 +12,7 @@ mod serve;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Error;
 use crate::logging;
@@ -115,6 +115,11 @@ fn with_environment(arg: clap::Arg) -> clap::Arg {
     } else {
         ours
     };
+    // Of an option that comes twice the last one counts, as with llama-server.
+    let arg = match arg.get_action() {
+        ArgAction::Set => arg.clone().overrides_with(arg.get_id()),
+        _ => arg,
+    };
     // Shown in one place instead of beside each option; values may be secret.
     arg.env(OsString::from(chosen)).hide_env(true)
 }
@@ -166,6 +171,31 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_an_option_counts_unless_it_collects() {
+        let line = [
+            "serve",
+            "-t",
+            "1",
+            "-t",
+            "2",
+            "--trusted-proxy",
+            "::1",
+            "--trusted-proxy",
+            "::2",
+        ];
+        let Ok(Cli {
+            verb: Verb::Serve(flags),
+        }) = parse(&line)
+        else {
+            panic!("refused")
+        };
+        assert_eq!(
+            (flags.model.threads, flags.trusted_proxy.len()),
+            (Some(2), 2)
+        );
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
     }
@@ -179,18 +209,19 @@ mod tests {
             .to_string();
         assert!(!help.contains("--test-guest"));
         for option in [
-            "--model ",
-            "--listen ",
-            "--ctx-size ",
-            "--api-key-file ",
-            "--drain-secs ",
-            "--guest-cpu-ms ",
+            "--model",
+            "--listen",
+            "--ctx-size",
+            "--api-key-file",
+            "--drain-secs",
         ] {
-            assert_eq!(
-                help.matches(&format!(" {option}")).count(),
-                1,
-                "{option}\n{help}"
-            );
+            let first = |line: &&str| {
+                let words = line
+                    .split_whitespace()
+                    .filter(|word| word.starts_with("--"));
+                line.trim_start().starts_with('-') && words.take(1).any(|word| word == option)
+            };
+            assert_eq!(help.lines().filter(first).count(), 1, "{option}\n{help}");
         }
     }
 }
