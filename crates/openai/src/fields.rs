@@ -2,7 +2,7 @@
 //!
 //! - A body is split before its values are read, so that an error inside a value names its field.
 //! - Of two fields with one name the last counts; `null` is the same as absent.
-//! - Depth and number of values are limited before anything is built from them.
+//! - Depth and memory of the values are limited before anything is built from them.
 //!
 //! Absent: which fields there are.
 
@@ -16,9 +16,16 @@ use crate::error::ApiError;
 /// Arrays and objects within each other. serde_json's own limit, which keeps its recursion off the stack's end.
 const DEPTH_MAX: usize = 127;
 
-/// Values in a body. A value takes ten times the memory of its shortest spelling, so without this limit ten
-/// megabytes of `0,0,0,...` would cost a hundred. A prompt of token ids is the only honest reason for many.
-const VALUES_MAX: usize = 262_144;
+/// Memory that the values of a body may take: a value takes up to a hundred times its shortest spelling, and a
+/// component has 64 MiB for everything. Enough for 390,000 token ids.
+const VALUES_BYTES_MAX: usize = 24 << 20;
+
+/// What serde_json's values take, allocation and growth included: a node of an object, the first elements of an array,
+/// a further element, and what a key adds to it.
+const OBJECT_BYTES: usize = 640;
+const ARRAY_BYTES: usize = 128;
+const ELEMENT_BYTES: usize = 64;
+const KEY_BYTES: usize = 64;
 
 /// Bytes of the `x-spindle-ignored` header, and of one name in it.
 const IGNORED_BYTES_MAX: usize = 1024;
@@ -144,9 +151,9 @@ fn invalid_json(detail: String) -> ApiError {
     ApiError::InvalidJson { detail }
 }
 
-/// Counts brackets and commas outside strings, in one pass and without building anything.
+/// Looks at what is outside strings, in one pass and without building anything.
 fn check_size(text: &str) -> Result<(), ApiError> {
-    let (mut depth, mut values, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    let (mut depth, mut bytes, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
     for byte in text.bytes() {
         if in_string {
             match byte {
@@ -160,19 +167,25 @@ fn check_size(text: &str) -> Result<(), ApiError> {
         match byte {
             b'"' => in_string = true,
             b'[' | b'{' => {
-                (depth, values) = (depth + 1, values + 1);
-                if depth > DEPTH_MAX {
-                    return Err(invalid_json(format!(
-                        "more than {DEPTH_MAX} arrays and objects within each other"
-                    )));
-                }
+                depth += 1;
+                bytes += if byte == b'[' {
+                    ARRAY_BYTES
+                } else {
+                    OBJECT_BYTES
+                };
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b',' => values += 1,
+            b',' => bytes += ELEMENT_BYTES,
+            b':' => bytes += KEY_BYTES,
             _ => {}
         }
-        if values > VALUES_MAX {
-            return Err(invalid_json(format!("more than {VALUES_MAX} values")));
+        if depth > DEPTH_MAX {
+            return Err(invalid_json(format!(
+                "more than {DEPTH_MAX} arrays and objects within each other"
+            )));
+        }
+        if bytes > VALUES_BYTES_MAX {
+            return Err(invalid_json("too many values".to_owned()));
         }
     }
     Ok(())
@@ -293,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_number_of_values_are_limited() {
+    fn depth_and_memory_of_values_are_limited() {
         assert!(error(&"[".repeat(1_000_000)).contains("within each other"));
         let nested = |depth: usize| {
             format!(
@@ -305,12 +318,24 @@ mod tests {
         let mut fields = Fields::parse(nested(DEPTH_MAX).leak().as_bytes()).unwrap();
         assert!(fields.take("a").unwrap().is_some());
         error(&nested(DEPTH_MAX + 1));
-        assert!(error(&format!("{{\"a\":[{}0]}}", "0,".repeat(VALUES_MAX))).contains("values"));
-        // Brackets and commas inside a string are text.
+        let elements = |value: &str, count: usize| {
+            format!("{{\"a\":[{}0]}}", format!("{value},").repeat(count))
+        };
+        assert!(Fields::parse(elements("0", 390_000).leak().as_bytes()).is_ok());
+        for body in [
+            elements("0", 400_000),
+            elements("[]", 140_000),
+            elements("{}", 40_000),
+        ] {
+            assert!(error(&body).contains("too many values"));
+        }
+        let keys: Vec<String> = (0..200_000).map(|key| format!("\"{key}\":0")).collect();
+        error(&format!("{{\"a\":{{{}}}}}", keys.join(",")));
+        // What stands inside a string is text.
         let text = format!(
             "{{\"a\":\"{}\\\"{}\"}}",
             "[".repeat(1000),
-            ",".repeat(VALUES_MAX)
+            "{,:".repeat(1_000_000)
         );
         assert!(Fields::parse(text.as_bytes()).is_ok());
     }

@@ -17,6 +17,9 @@ pub(crate) struct Message {
     reasoning_content: Option<String>,
 }
 
+/// Messages of a conversation: as many as a template's fuel is enough for, at two hundred steps each.
+const MESSAGES_MAX: usize = 4096;
+
 /// Roles as clients write them, and as templates know them: `developer` is the newer name of `system`.
 const ROLES: &[(&str, &str)] = &[
     ("system", "system"),
@@ -71,6 +74,13 @@ pub(crate) fn take(fields: &mut Fields<'_>) -> Result<Vec<Message>, ApiError> {
         Value::Array(messages) if messages.is_empty() => Err(ApiError::EmptyArray {
             param: NAME.to_owned(),
         }),
+        Value::Array(messages) if messages.len() > MESSAGES_MAX => {
+            Err(ApiError::ArrayAboveMaxLength {
+                param: NAME.to_owned(),
+                max: MESSAGES_MAX,
+                got: messages.len(),
+            })
+        }
         Value::Array(messages) => messages
             .into_iter()
             .enumerate()

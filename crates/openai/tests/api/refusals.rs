@@ -349,6 +349,12 @@ fn limits_of_size_hold() {
         "string_above_max_length",
         &format!("metadata.{key}"),
     );
+    let messages = vec![r#"{"role":"user","content":"a"}"#; 4097].join(",");
+    check(
+        format!(r#""messages":[{messages}]"#),
+        "array_above_max_length",
+        "messages",
+    );
     // More text than any context of this model holds is not even counted.
     let long = format!(
         r#""messages":[{{"role":"user","content":{}}}]"#,
