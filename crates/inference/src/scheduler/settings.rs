@@ -53,8 +53,8 @@ pub trait Watch {
     /// Time since some fixed moment; never goes back.
     fn now(&mut self) -> Duration;
 
-    /// Called before each layer on the caller's thread: the moment for a heartbeat and for a look at the mail. Called
-    /// again at once until it returns [`Interrupt::None`].
+    /// Called before each layer on the caller's thread: the moment for a heartbeat and for a look at the mail. After
+    /// [`Interrupt::Cancelled`] it is called again at once, so that all of them can be told.
     fn between_layers(&mut self) -> Interrupt;
 }
 
