@@ -42,7 +42,9 @@ impl AlignedBytes {
 
     fn layout(len: usize) -> Layout {
         // Aligned by hand: an allocator asked for both zeroes and alignment writes the zeroes, and so backs every page.
-        let padded = len.checked_add(LINE - 1).expect("buffer size fits the address space");
+        let padded = len
+            .checked_add(LINE - 1)
+            .expect("buffer size fits the address space");
         Layout::from_size_align(padded, 1).expect("buffer size fits the address space")
     }
 

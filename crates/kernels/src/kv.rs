@@ -7,6 +7,7 @@
 //!
 //! Absent: which sequence owns which page, reference counts, eviction.
 
+use crate::HEAD_DIM_MAX;
 use crate::aligned::AlignedBytes;
 use half::f16;
 
@@ -66,11 +67,16 @@ impl KvPool {
     /// Room for `pages` pages of every head of every layer; page numbers are the same in all of them.
     ///
     /// # Panics
-    /// If a count is zero or the size overflows.
+    /// If a count is zero, `head_dim` is above [`HEAD_DIM_MAX`] or the size overflows.
     pub fn new(shape: KvShape, layers: usize, kv_heads: usize, pages: usize) -> Self {
         assert!(
             layers > 0 && kv_heads > 0 && pages > 0 && shape.head_dim > 0,
             "empty pool"
+        );
+        assert!(
+            shape.head_dim <= HEAD_DIM_MAX,
+            "head_dim {} is above {HEAD_DIM_MAX}",
+            shape.head_dim
         );
         let len = [shape.page_bytes(), layers, kv_heads]
             .into_iter()
@@ -199,20 +205,41 @@ impl KvHeadMut<'_> {
         let (keys, values) = page.split_at_mut(self.shape.half_page_bytes());
         match kv_type {
             KvType::F32 => put(keys, values, slot, key, value, |x: f32| x.to_le_bytes()),
-            KvType::F16 => put(keys, values, slot, key, value, |x: f32| {
-                f16::from_f32(x).to_le_bytes()
-            }),
+            KvType::F16 => {
+                let (mut halves, mut value_halves) = ([0; HEAD_DIM_MAX], [0; HEAD_DIM_MAX]);
+                to_f16(key, &mut halves);
+                to_f16(value, &mut value_halves);
+                put(
+                    keys,
+                    values,
+                    slot,
+                    &halves[..head_dim],
+                    &value_halves[..head_dim],
+                    u16::to_le_bytes,
+                );
+            }
         }
     }
 }
 
-fn put<const N: usize>(
+/// Rounds to f16, ties to even.
+fn to_f16(x: &[f32], out: &mut [u16; HEAD_DIM_MAX]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = crate::Avx2::new() {
+        return avx2.to_f16(x, &mut out[..x.len()]);
+    }
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = f16::from_f32(*x).to_bits();
+    }
+}
+
+fn put<T: Copy, const N: usize>(
     keys: &mut [u8],
     values: &mut [u8],
     slot: usize,
-    key: &[f32],
-    value: &[f32],
-    bytes: impl Fn(f32) -> [u8; N],
+    key: &[T],
+    value: &[T],
+    bytes: impl Fn(T) -> [u8; N],
 ) {
     for (column, x) in keys
         .as_chunks_mut::<N>()
@@ -259,5 +286,27 @@ mod tests {
         }
         pool.copy_page(1, 2);
         assert_eq!(pool.head(1, 1).keys(2), pool.head(1, 1).keys(1));
+    }
+
+    #[test]
+    fn halves_round_to_nearest_whatever_converts_them() {
+        let bits = (0..=u32::MAX).step_by(65_521).chain([
+            0x3380_0000,
+            0x3300_0001,
+            0x477f_efff,
+            0x477f_f000,
+        ]);
+        let x: Vec<f32> = bits.map(f32::from_bits).collect();
+        for x in x.chunks(100) {
+            let mut out = [0; HEAD_DIM_MAX];
+            to_f16(x, &mut out);
+            for (x, out) in x.iter().zip(out) {
+                let (found, expected) = (f16::from_bits(out), f16::from_f32(*x));
+                assert!(
+                    found == expected && out == expected.to_bits() || x.is_nan() && found.is_nan(),
+                    "{x}: {found} {expected}"
+                );
+            }
+        }
     }
 }

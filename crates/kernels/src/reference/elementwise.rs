@@ -140,14 +140,24 @@ pub(crate) fn argmax(x: &[f32]) -> usize {
 /// a' = fma(a, cos, -(b * sin)), b' = fma(a, sin, b * cos).
 #[inline(always)]
 pub(crate) fn rope(pairs: RopePairs, x: &mut [f32], table: &[f32]) {
-    let (cos, sin) = table.split_at(table.len() / 2);
-    for (i, (&cos, &sin)) in cos.iter().zip(sin).enumerate() {
-        let (first, second) = match pairs {
-            RopePairs::Interleaved => (2 * i, 2 * i + 1),
-            RopePairs::Halves => (i, i + table.len() / 2),
-        };
-        let (a, b) = (x[first], x[second]);
-        x[first] = fma(a, cos, -(b * sin));
-        x[second] = fma(a, sin, b * cos);
+    let half = table.len() / 2;
+    let angles = table[..half].iter().zip(&table[half..]);
+    match pairs {
+        RopePairs::Interleaved => {
+            for ([a, b], (&cos, &sin)) in x.as_chunks_mut().0.iter_mut().zip(angles) {
+                (*a, *b) = turn(*a, *b, cos, sin);
+            }
+        }
+        RopePairs::Halves => {
+            let (first, second) = x[..2 * half].split_at_mut(half);
+            for ((a, b), (&cos, &sin)) in first.iter_mut().zip(second).zip(angles) {
+                (*a, *b) = turn(*a, *b, cos, sin);
+            }
+        }
     }
+}
+
+#[inline(always)]
+fn turn(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+    (fma(a, cos, -(b * sin)), fma(a, sin, b * cos))
 }

@@ -27,6 +27,32 @@ impl Avx2 {
     }
 }
 
+impl Avx2 {
+    /// Rounds to f16, ties to even.
+    pub(crate) fn to_f16(self, x: &[f32], out: &mut [u16]) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inner(x: &[f32], out: &mut [u16]) {
+            let (wholes, rest) = x.as_chunks::<8>();
+            let (outs, out_rest) = out.as_chunks_mut::<8>();
+            for (x, out) in wholes.iter().zip(outs) {
+                // SAFETY: chunks of 8.
+                unsafe {
+                    let v = _mm256_loadu_ps(x.as_ptr());
+                    _mm_storeu_si128(
+                        out.as_mut_ptr().cast(),
+                        _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v),
+                    );
+                }
+            }
+            for (x, out) in rest.iter().zip(out_rest) {
+                *out = half::f16::from_f32(*x).to_bits();
+            }
+        }
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { inner(x, out) }
+    }
+}
+
 /// A value intrinsic of this file's instruction set.
 macro_rules! op {
     ($e:expr) => {{

@@ -125,15 +125,17 @@ fn panels<V: Rows, B: Blocks<V>>(
         let base = weights.bytes()[start * weights.row_bytes()..].as_ptr();
         let column = first - rows.start;
         if tokens.len() == 1 {
-            // SAFETY: rows start..start + LANES are inside the matrix; the token is inside the input.
+            let out = &mut out.row_mut(tokens.start)[column..][..wanted.len()];
+            // SAFETY: rows start..start + LANES are inside the matrix; the token is inside the input; a full panel has LANES places.
             unsafe {
-                v.store_f32(
-                    sums.as_mut_ptr(),
-                    one_token::<V, B>(v, base, weights.row_bytes(), &input, tokens.start),
-                )
-            };
-            out.row_mut(tokens.start)[column..][..wanted.len()]
-                .copy_from_slice(&sums[wanted.clone()]);
+                let panel = one_token::<V, B>(v, base, weights.row_bytes(), &input, tokens.start);
+                if out.len() == V::LANES {
+                    v.store_f32(out.as_mut_ptr(), panel);
+                } else {
+                    v.store_f32(sums.as_mut_ptr(), panel);
+                    out.copy_from_slice(&sums[wanted]);
+                }
+            }
             continue;
         }
         for first in tokens.clone().step_by(SWEEP) {
