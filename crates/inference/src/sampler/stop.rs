@@ -163,10 +163,18 @@ mod tests {
         (passed, false, tokens.len())
     }
 
+    /// Stop sequences, tokens, what is passed on, and whether it stopped.
+    type Row = (
+        &'static [&'static str],
+        &'static [&'static str],
+        &'static [&'static str],
+        bool,
+    );
+
     #[test]
     fn answers_are_cut_before_the_stop_sequence() {
         #[rustfmt::skip]
-        let table: &[(&[&str], &[&str], &[&str], bool)] = &[
+        let table: &[Row] = &[
             (&[], &["a", "b"], &["a", "b"], false),
             (&["b"], &["a", "b", "c"], &["a"], true),
             // Across token borders, and inside one token.
