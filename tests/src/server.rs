@@ -195,14 +195,24 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "--- log of the server at {}\n{}---",
-                self.address,
-                self.stderr.so_far()
-            );
+            eprintln!("--- end of the log of the server at {}", self.address);
+            let log = self.stderr.so_far();
+            for line in log
+                .lines()
+                .skip(log.lines().count().saturating_sub(LOG_LINES_SHOWN))
+            {
+                eprintln!(
+                    "{}",
+                    line.chars().take(LOG_LINE_CHARS_SHOWN).collect::<String>()
+                );
+            }
         }
     }
 }
+
+/// Enough to see what came before a failure; a trap's backtrace alone fills a screen.
+const LOG_LINES_SHOWN: usize = 40;
+const LOG_LINE_CHARS_SHOWN: usize = 240;
 
 /// The binary under test: `SPINDLE_BIN`, or the one this target directory holds.
 pub fn binary() -> PathBuf {
