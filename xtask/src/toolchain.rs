@@ -57,11 +57,12 @@ impl Toolchain {
         if add_target(target) && has_std(target) {
             return Ok(Toolchain::Installed);
         }
-        if can_apt() {
-            apt_install()?;
-            if let Some(debian) = debian() {
-                return Ok(debian);
-            }
+        // What it said is on the screen already; what to do about it is the same as without it.
+        if can_apt()
+            && apt_install().is_ok()
+            && let Some(debian) = debian()
+        {
+            return Ok(debian);
         }
         bail!(
             "no Rust standard library for {target}: run\n\n    rustup target add {target}\n\n\
