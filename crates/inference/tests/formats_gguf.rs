@@ -77,7 +77,11 @@ fn weights_are_the_bytes_that_were_written() {
             tensor.name
         );
     }
-    let written: u64 = gguf.tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum();
+    let written: u64 = gguf
+        .tensors
+        .iter()
+        .map(|tensor| tensor.bytes.len() as u64)
+        .sum();
     assert_eq!(model.weight_bytes(), written);
 }
 

@@ -61,10 +61,22 @@ fn the_unchanged_model_loads() {
 
 #[test]
 fn a_file_of_another_kind_is_refused() {
-    refused(Vec::new(), r#"not a GGUF file: it begins with "" instead of "GGUF""#);
-    refused(b"PK\x03\x04 and more".into(), r#"not a GGUF file: it begins with "PK\x03\x04" instead of "GGUF""#);
-    changed(|gguf| gguf.version = 1, "GGUF version 1 is not supported: 2 and 3 are");
-    changed(|gguf| gguf.version = 4, "GGUF version 4 is not supported: 2 and 3 are");
+    refused(
+        Vec::new(),
+        r#"not a GGUF file: it begins with "" instead of "GGUF""#,
+    );
+    refused(
+        b"PK\x03\x04 and more".into(),
+        r#"not a GGUF file: it begins with "PK\x03\x04" instead of "GGUF""#,
+    );
+    changed(
+        |gguf| gguf.version = 1,
+        "GGUF version 1 is not supported: 2 and 3 are",
+    );
+    changed(
+        |gguf| gguf.version = 4,
+        "GGUF version 4 is not supported: 2 and 3 are",
+    );
     changed(
         |gguf| gguf.version = 3_u32.swap_bytes(),
         "this GGUF file is big-endian: convert the model again for little-endian machines",
@@ -85,10 +97,19 @@ fn counts_beyond_the_file_are_refused() {
             &format!("tensors: {count} is more than the limit of 100000"),
         );
     }
-    let mut gguf = Gguf { stated_tensors: Some(99_999), ..Gguf::default() };
-    refused(gguf.bytes(), "the tensor infos at byte 24 needs 3199968 bytes, but the file has 0 left");
+    let mut gguf = Gguf {
+        stated_tensors: Some(99_999),
+        ..Gguf::default()
+    };
+    refused(
+        gguf.bytes(),
+        "the tensor infos at byte 24 needs 3199968 bytes, but the file has 0 left",
+    );
     gguf.stated_entries = Some(65_536);
-    refused(gguf.bytes(), "metadata at byte 24 needs 851968 bytes, but the file has 0 left");
+    refused(
+        gguf.bytes(),
+        "metadata at byte 24 needs 851968 bytes, but the file has 0 left",
+    );
 }
 
 /// CVE-2024-23496: the length of a string plus one wrapped to zero, and the string was read into nothing.
@@ -97,43 +118,84 @@ fn strings_beyond_the_file_are_refused() {
     for len in [u64::MAX, u64::MAX - 1, 1 << 63, 1 << 31] {
         let mut gguf = Gguf::default();
         gguf.set("general.name", Value::Raw(8, len.to_le_bytes().into()));
-        refused(gguf.bytes(), &format!("general.name at byte 56 needs {len} bytes, but the file has 0 left"));
+        refused(
+            gguf.bytes(),
+            &format!("general.name at byte 56 needs {len} bytes, but the file has 0 left"),
+        );
     }
-    let mut bytes = Gguf { stated_entries: Some(1), ..Gguf::default() }.bytes();
+    let mut bytes = Gguf {
+        stated_entries: Some(1),
+        ..Gguf::default()
+    }
+    .bytes();
     bytes.extend(u64::MAX.to_le_bytes());
     bytes.extend([0; 16]);
-    refused(bytes, "a metadata key at byte 32 needs 18446744073709551615 bytes, but the file has 16 left");
+    refused(
+        bytes,
+        "a metadata key at byte 32 needs 18446744073709551615 bytes, but the file has 16 left",
+    );
     let long = "k".repeat(70_000);
-    changed(|gguf| { gguf.set(&long, Value::U8(1)); }, "bytes of a metadata key: 70000 is more than the limit of 65535");
+    changed(
+        |gguf| {
+            gguf.set(&long, Value::U8(1));
+        },
+        "bytes of a metadata key: 70000 is more than the limit of 65535",
+    );
 }
 
 /// CVE-2024-21825: the length of an array times the size of its items wrapped.
 #[test]
 fn arrays_beyond_the_file_are_refused() {
-    for (item, len) in [(10_u32, (1_u64 << 61) + 1), (6, 1 << 62), (0, u64::MAX), (8, 1 << 61)] {
+    for (item, len) in [
+        (10_u32, (1_u64 << 61) + 1),
+        (6, 1 << 62),
+        (0, u64::MAX),
+        (8, 1 << 61),
+    ] {
         let mut bytes = array(item, 0, &[]);
         bytes[4..].copy_from_slice(&len.to_le_bytes());
         let error = {
             let mut gguf = Gguf::default();
             gguf.set("a", Value::Raw(9, bytes));
-            read("array", gguf.bytes()).err().expect("refused").to_string()
+            read("array", gguf.bytes())
+                .err()
+                .expect("refused")
+                .to_string()
         };
         assert!(error.starts_with("a at byte 49 needs "), "{error}");
-        assert!(error.ends_with(" bytes, but the file has 0 left"), "{error}");
+        assert!(
+            error.ends_with(" bytes, but the file has 0 left"),
+            "{error}"
+        );
     }
     let nested = array(9, 1, &array(0, 1, &[0]));
     changed(
-        |gguf| { gguf.set("a", Value::Raw(9, nested)); },
+        |gguf| {
+            gguf.set("a", Value::Raw(9, nested));
+        },
         "a: an array of arrays is not supported: arrays of scalars and strings are",
     );
-    changed(|gguf| { gguf.set("a", Value::Raw(13, vec![0; 8])); }, "a: unknown value type 13");
-    changed(|gguf| { gguf.set("a", Value::Raw(9, array(u32::MAX, 0, &[]))); }, "a: unknown value type 4294967295");
+    changed(
+        |gguf| {
+            gguf.set("a", Value::Raw(13, vec![0; 8]));
+        },
+        "a: unknown value type 13",
+    );
+    changed(
+        |gguf| {
+            gguf.set("a", Value::Raw(9, array(u32::MAX, 0, &[])));
+        },
+        "a: unknown value type 4294967295",
+    );
 }
 
 #[test]
 fn what_must_be_unique_is() {
     changed(
-        |gguf| gguf.entries.push(("llama.block_count".into(), Value::U32(1))),
+        |gguf| {
+            gguf.entries
+                .push(("llama.block_count".into(), Value::U32(1)))
+        },
         "metadata key appears twice: llama.block_count",
     );
     changed(
@@ -166,8 +228,17 @@ fn dimensions_are_one_to_four_and_not_zero() {
 #[test]
 fn products_of_dimensions_do_not_wrap() {
     let overflows = "tensor blk.0.attn_q.weight: its size exceeds 64 bits";
-    for dims in [vec![1 << 32, 1 << 32], vec![1 << 62, 4], vec![1 << 21, 1 << 21, 1 << 21, 2], vec![!31, 1], vec![1 << 63, 2]] {
-        changed(|gguf| gguf.tensor_mut("blk.0.attn_q.weight").dims = dims, overflows);
+    for dims in [
+        vec![1 << 32, 1 << 32],
+        vec![1 << 62, 4],
+        vec![1 << 21, 1 << 21, 1 << 21, 2],
+        vec![!31, 1],
+        vec![1 << 63, 2],
+    ] {
+        changed(
+            |gguf| gguf.tensor_mut("blk.0.attn_q.weight").dims = dims,
+            overflows,
+        );
     }
     changed(
         |gguf| gguf.tensor_mut("blk.0.attn_q.weight").dims = vec![33, 64],
@@ -181,7 +252,13 @@ fn products_of_dimensions_do_not_wrap() {
 fn data_beyond_the_file_is_refused() {
     let file = tiny().gguf();
     let section = file.bytes().len() - file.header().len().next_multiple_of(32);
-    let own = file.tensors.iter().find(|tensor| tensor.name == "blk.0.attn_q.weight").unwrap().bytes.len();
+    let own = file
+        .tensors
+        .iter()
+        .find(|tensor| tensor.name == "blk.0.attn_q.weight")
+        .unwrap()
+        .bytes
+        .len();
     for offset in [u64::MAX - 31, 1 << 63, section as u64 / 32 * 32] {
         changed(
             |gguf| gguf.tensor_mut("blk.0.attn_q.weight").offset = Some(offset),
@@ -196,7 +273,9 @@ fn data_beyond_the_file_is_refused() {
             gguf.tensor_mut("output_norm.weight").dims = vec![1 << 40];
             gguf.tensor_mut("output_norm.weight").offset = Some(0);
         },
-        &format!("tensor output_norm.weight: 4398046511104 bytes at 0 of the data section end behind its {section} bytes"),
+        &format!(
+            "tensor output_norm.weight: 4398046511104 bytes at 0 of the data section end behind its {section} bytes"
+        ),
     );
     changed(
         |gguf| gguf.tensor_mut("blk.0.attn_q.weight").offset = Some(16),
@@ -213,12 +292,16 @@ fn data_beyond_the_file_is_refused() {
 fn the_alignment_is_a_small_power_of_two() {
     for alignment in [0, 3, 1 << 17, 1 << 31, u32::MAX] {
         changed(
-            |gguf| { gguf.set("general.alignment", Value::U32(alignment)); },
+            |gguf| {
+                gguf.set("general.alignment", Value::U32(alignment));
+            },
             &format!("general.alignment: expected a power of two up to 65536, found {alignment}"),
         );
     }
     changed(
-        |gguf| { gguf.set("general.alignment", text("32")); },
+        |gguf| {
+            gguf.set("general.alignment", text("32"));
+        },
         "general.alignment: expected an unsigned integer, found string",
     );
 }
@@ -239,51 +322,118 @@ fn hyperparameters_are_typed_and_bounded() {
         let key = format!("llama.{name}");
         for found in [0, 1 << 31, u32::MAX] {
             changed(
-                |gguf| { gguf.set(&key, Value::U32(found)); },
+                |gguf| {
+                    gguf.set(&key, Value::U32(found));
+                },
                 &format!("{key}: expected {expected}, found {found}"),
             );
         }
         changed(
-            |gguf| { gguf.set(&key, Value::U64(u64::MAX)); },
+            |gguf| {
+                gguf.set(&key, Value::U64(u64::MAX));
+            },
             &format!("{key}: expected {expected}, found {}", u64::MAX),
         );
         changed(
-            |gguf| { gguf.set(&key, Value::I32(-1)); },
+            |gguf| {
+                gguf.set(&key, Value::I32(-1));
+            },
             &format!("{key}: expected an unsigned integer, found a negative number"),
         );
         changed(
-            |gguf| { gguf.set(&key, Value::F32(2.0)); },
+            |gguf| {
+                gguf.set(&key, Value::F32(2.0));
+            },
             &format!("{key}: expected an unsigned integer, found f32"),
         );
         changed(
-            |gguf| { gguf.set(&key, Value::I32s(vec![1])); },
+            |gguf| {
+                gguf.set(&key, Value::I32s(vec![1]));
+            },
             &format!("{key}: expected an unsigned integer, found an array of i32"),
         );
     }
-    for name in ["block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"] {
+    for name in [
+        "block_count",
+        "context_length",
+        "embedding_length",
+        "feed_forward_length",
+        "attention.head_count",
+    ] {
         let key = format!("llama.{name}");
-        changed(|gguf| { gguf.remove(&key); }, &format!("{key} is missing"));
+        changed(
+            |gguf| {
+                gguf.remove(&key);
+            },
+            &format!("{key} is missing"),
+        );
     }
 }
 
 #[test]
 fn hyperparameters_agree_with_each_other() {
     let set = |name: &str, value: Value, message: &str| {
-        changed(|gguf| { gguf.set(&format!("llama.{name}"), value); }, message);
+        changed(
+            |gguf| {
+                gguf.set(&format!("llama.{name}"), value);
+            },
+            message,
+        );
     };
-    set("attention.head_count_kv", Value::U32(3), "key/value heads: expected a divisor of 2, found 3");
-    set("attention.value_length", Value::U32(16), "llama.attention.value_length: 16 is not supported: values as long as keys (32) are");
-    set("rope.dimension_count", Value::U32(64), "rope dimensions: expected an even number of at most 32, found 64");
-    set("rope.freq_base", Value::F32(f32::NAN), "llama.rope.freq_base: expected 1 to 1000000000000, found NaN");
-    set("rope.freq_base", Value::F32(0.0), "llama.rope.freq_base: expected 1 to 1000000000000, found 0");
-    set("attention.layer_norm_rms_epsilon", Value::F32(-1.0), "llama.attention.layer_norm_rms_epsilon: expected 0 to 0.1, found -1");
-    set("attention.layer_norm_rms_epsilon", Value::U32(0), "llama.attention.layer_norm_rms_epsilon: expected a float, found u32");
-    set("rope.scaling.factor", Value::F32(f32::INFINITY), "llama.rope.scaling.factor: expected 1 to 65536, found inf");
-    set("rope.scaling.type", text("longrope"), "llama.rope.scaling.type: longrope is not supported: none, linear and yarn are");
-    set("expert_count", Value::U32(8), "llama.expert_count: 8 is not supported: models without experts are");
+    set(
+        "attention.head_count_kv",
+        Value::U32(3),
+        "key/value heads: expected a divisor of 2, found 3",
+    );
+    set(
+        "attention.value_length",
+        Value::U32(16),
+        "llama.attention.value_length: 16 is not supported: values as long as keys (32) are",
+    );
+    set(
+        "rope.dimension_count",
+        Value::U32(64),
+        "rope dimensions: expected an even number of at most 32, found 64",
+    );
+    set(
+        "rope.freq_base",
+        Value::F32(f32::NAN),
+        "llama.rope.freq_base: expected 1 to 1000000000000, found NaN",
+    );
+    set(
+        "rope.freq_base",
+        Value::F32(0.0),
+        "llama.rope.freq_base: expected 1 to 1000000000000, found 0",
+    );
+    set(
+        "attention.layer_norm_rms_epsilon",
+        Value::F32(-1.0),
+        "llama.attention.layer_norm_rms_epsilon: expected 0 to 0.1, found -1",
+    );
+    set(
+        "attention.layer_norm_rms_epsilon",
+        Value::U32(0),
+        "llama.attention.layer_norm_rms_epsilon: expected a float, found u32",
+    );
+    set(
+        "rope.scaling.factor",
+        Value::F32(f32::INFINITY),
+        "llama.rope.scaling.factor: expected 1 to 65536, found inf",
+    );
+    set(
+        "rope.scaling.type",
+        text("longrope"),
+        "llama.rope.scaling.type: longrope is not supported: none, linear and yarn are",
+    );
+    set(
+        "expert_count",
+        Value::U32(8),
+        "llama.expert_count: 8 is not supported: models without experts are",
+    );
     changed(
         |gguf| {
-            gguf.set("llama.attention.head_count", Value::U32(5)).set("llama.attention.head_count_kv", Value::U32(5));
+            gguf.set("llama.attention.head_count", Value::U32(5))
+                .set("llama.attention.head_count_kv", Value::U32(5));
             gguf.remove("llama.attention.key_length");
         },
         "llama.embedding_length: expected a multiple of 5 heads, found 32",
@@ -293,7 +443,9 @@ fn hyperparameters_agree_with_each_other() {
 #[test]
 fn what_we_do_not_run_is_named_with_what_we_do() {
     changed(
-        |gguf| { gguf.set("general.architecture", text("mamba")); },
+        |gguf| {
+            gguf.set("general.architecture", text("mamba"));
+        },
         "general.architecture: mamba is not supported: llama, qwen2 and qwen3 are",
     );
     changed(
@@ -307,16 +459,24 @@ fn what_we_do_not_run_is_named_with_what_we_do() {
     // The table of PLaMo-2's tokenizer wrapped a 32-bit sum in llama.cpp; we have no such table.
     for model in ["plamo2", "t5", "bert"] {
         changed(
-            |gguf| { gguf.set("tokenizer.ggml.model", text(model)); },
-            &format!("tokenizer.ggml.model: {model} is not supported: gpt2 (byte-level BPE) and llama (SentencePiece) are"),
+            |gguf| {
+                gguf.set("tokenizer.ggml.model", text(model));
+            },
+            &format!(
+                "tokenizer.ggml.model: {model} is not supported: gpt2 (byte-level BPE) and llama (SentencePiece) are"
+            ),
         );
     }
     changed(
-        |gguf| { gguf.set("tokenizer.ggml.pre", text("bloom\u{1b}[31m")); },
+        |gguf| {
+            gguf.set("tokenizer.ggml.pre", text("bloom\u{1b}[31m"));
+        },
         "tokenizer.ggml.pre: bloom\u{fffd}[31m is not supported: gpt-2, smollm, llama-bpe, qwen2, deepseek-llm and those that share their patterns (refact, mpt, ...) are",
     );
     changed(
-        |gguf| { gguf.set("split.count", Value::U32(3)); },
+        |gguf| {
+            gguf.set("split.count", Value::U32(3));
+        },
         "split.count: a model in 3 files is not supported: a single file is (merge the parts with llama-gguf-split --merge)",
     );
 }
@@ -324,15 +484,22 @@ fn what_we_do_not_run_is_named_with_what_we_do() {
 #[test]
 fn tensors_are_those_of_the_architecture() {
     changed(
-        |gguf| gguf.tensors.retain(|tensor| tensor.name != "blk.0.ffn_up.weight"),
+        |gguf| {
+            gguf.tensors
+                .retain(|tensor| tensor.name != "blk.0.ffn_up.weight")
+        },
         "tensor blk.0.ffn_up.weight is missing: a llama model needs it",
     );
     changed(
-        |gguf| { gguf.set("llama.block_count", Value::U32(1_024)); },
+        |gguf| {
+            gguf.set("llama.block_count", Value::U32(1_024));
+        },
         "tensor blk.1.attn_norm.weight is missing: a llama model needs it",
     );
     changed(
-        |gguf| { gguf.tensor("blk.0.attn_output.bias", &[32], Format::F32, vec![0; 128]); },
+        |gguf| {
+            gguf.tensor("blk.0.attn_output.bias", &[32], Format::F32, vec![0; 128]);
+        },
         "tensor blk.0.attn_output.bias has no place in a llama model",
     );
     changed(
@@ -340,7 +507,9 @@ fn tensors_are_those_of_the_architecture() {
         "tensor blk.0.attn_k.weight: expected [32, 32], found [32, 1, 32]",
     );
     changed(
-        |gguf| { gguf.set("llama.attention.head_count_kv", Value::U32(2)); },
+        |gguf| {
+            gguf.set("llama.attention.head_count_kv", Value::U32(2));
+        },
         "tensor blk.0.attn_k.weight: expected [64, 32], found [32, 32]",
     );
     changed(
@@ -350,7 +519,10 @@ fn tensors_are_those_of_the_architecture() {
     changed(
         |gguf| {
             // The embedding has one row fewer than the vocabulary has tokens.
-            let Some((_, Value::Texts(tokens))) = gguf.entries.iter_mut().find(|(key, _)| key == "tokenizer.ggml.tokens")
+            let Some((_, Value::Texts(tokens))) = gguf
+                .entries
+                .iter_mut()
+                .find(|(key, _)| key == "tokenizer.ggml.tokens")
             else {
                 panic!("no tokens")
             };
@@ -386,28 +558,55 @@ fn tokens_have_bounded_texts_and_known_ids() {
     let truncated = Value::Raw(9, array(8, 2, &items));
     let mut gguf = tiny().gguf();
     gguf.set("tokenizer.ggml.tokens", truncated);
-    let error = read("token of 2^31 bytes", gguf.bytes()).err().expect("refused").to_string();
-    assert!(error.starts_with("tokenizer.ggml.tokens at byte ") && error.contains("needs 2147483648 bytes"), "{error}");
+    let error = read("token of 2^31 bytes", gguf.bytes())
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(
+        error.starts_with("tokenizer.ggml.tokens at byte ")
+            && error.contains("needs 2147483648 bytes"),
+        "{error}"
+    );
     for id in [272, 1 << 31, u32::MAX] {
         changed(
-            |gguf| { gguf.set("tokenizer.ggml.eos_token_id", Value::U32(id)); },
-            &format!("tokenizer: tokenizer.ggml.eos_token_id is {id}, but the vocabulary has 272 tokens"),
+            |gguf| {
+                gguf.set("tokenizer.ggml.eos_token_id", Value::U32(id));
+            },
+            &format!(
+                "tokenizer: tokenizer.ggml.eos_token_id is {id}, but the vocabulary has 272 tokens"
+            ),
         );
     }
     changed(
-        |gguf| { gguf.set("tokenizer.ggml.bos_token_id", Value::I32(-1)); },
+        |gguf| {
+            gguf.set("tokenizer.ggml.bos_token_id", Value::I32(-1));
+        },
         "tokenizer.ggml.bos_token_id: expected an unsigned integer, found a negative number",
     );
-    changed(|gguf| tokens(gguf)[9] = "G".into(), "tokenizer: tokens 9 and 74 have the same text: G");
-    changed(|gguf| tokens(gguf)[74] = "GG".into(), "tokenizer: byte 0x47 has no token");
-    changed(|gguf| { gguf.set("tokenizer.ggml.tokens", Value::Texts(vec![])); }, "tokenizer.ggml.token_type has 272 entries for 0 tokens".replace("tokenizer.ggml", "tokenizer: tokenizer.ggml").as_str());
+    changed(
+        |gguf| tokens(gguf)[9] = "G".into(),
+        "tokenizer: tokens 9 and 74 have the same text: G",
+    );
+    changed(
+        |gguf| tokens(gguf)[74] = "GG".into(),
+        "tokenizer: byte 0x47 has no token",
+    );
+    changed(
+        |gguf| {
+            gguf.set("tokenizer.ggml.tokens", Value::Texts(vec![]));
+        },
+        "tokenizer.ggml.token_type has 272 entries for 0 tokens"
+            .replace("tokenizer.ggml", "tokenizer: tokenizer.ggml")
+            .as_str(),
+    );
 }
 
 /// A table of scores declared as bytes was read as floats, far behind its end.
 #[test]
 fn token_tables_have_their_type_and_length() {
     let sentence_piece = |gguf: &mut Gguf, scores: Value| {
-        gguf.set("tokenizer.ggml.model", text("llama")).set("tokenizer.ggml.unknown_token_id", Value::U32(0));
+        gguf.set("tokenizer.ggml.model", text("llama"))
+            .set("tokenizer.ggml.unknown_token_id", Value::U32(0));
         gguf.set("tokenizer.ggml.scores", scores);
     };
     changed(
@@ -419,22 +618,36 @@ fn token_tables_have_their_type_and_length() {
         "tokenizer: tokenizer.ggml.scores has 271 entries for 272 tokens",
     );
     changed(
-        |gguf| sentence_piece(gguf, Value::F32s([vec![0.0; 7], vec![f32::NAN; 265]].concat())),
+        |gguf| {
+            sentence_piece(
+                gguf,
+                Value::F32s([vec![0.0; 7], vec![f32::NAN; 265]].concat()),
+            )
+        },
         "tokenizer: the score of token 7 is not finite",
     );
     changed(
-        |gguf| { gguf.set("tokenizer.ggml.token_type", Value::I32s(vec![1; 273])); },
+        |gguf| {
+            gguf.set("tokenizer.ggml.token_type", Value::I32s(vec![1; 273]));
+        },
         "tokenizer: tokenizer.ggml.token_type has 273 entries for 272 tokens",
     );
     changed(
-        |gguf| { gguf.set("tokenizer.ggml.token_type", Value::I8s(vec![1; 272])); },
+        |gguf| {
+            gguf.set("tokenizer.ggml.token_type", Value::I8s(vec![1; 272]));
+        },
         "tokenizer.ggml.token_type: expected an array of i32, found an array of i8",
     );
     changed(
-        |gguf| { gguf.set("tokenizer.ggml.tokens", Value::I32s(vec![1; 272])); },
+        |gguf| {
+            gguf.set("tokenizer.ggml.tokens", Value::I32s(vec![1; 272]));
+        },
         "tokenizer.ggml.tokens: expected an array of strings, found an array of i32",
     );
-    changed(|gguf| texts(gguf, "tokenizer.ggml.merges")[3] = "in".into(), "tokenizer: merge 3 is no pair of tokens: in");
+    changed(
+        |gguf| texts(gguf, "tokenizer.ggml.merges")[3] = "in".into(),
+        "tokenizer: merge 3 is no pair of tokens: in",
+    );
     changed(
         |gguf| texts(gguf, "tokenizer.ggml.merges")[3] = "i zz".into(),
         "tokenizer: merge 3 needs a token that does not exist: zz",
@@ -443,23 +656,51 @@ fn token_tables_have_their_type_and_length() {
         |gguf| texts(gguf, "tokenizer.ggml.merges")[3] = "q q".into(),
         "tokenizer: merge 3 needs a token that does not exist: qq",
     );
-    changed(|gguf| { gguf.remove("tokenizer.ggml.merges"); }, "tokenizer.ggml.merges is missing");
-    changed(|gguf| { gguf.remove("tokenizer.ggml.pre"); }, "tokenizer.ggml.pre is missing");
+    changed(
+        |gguf| {
+            gguf.remove("tokenizer.ggml.merges");
+        },
+        "tokenizer.ggml.merges is missing",
+    );
+    changed(
+        |gguf| {
+            gguf.remove("tokenizer.ggml.pre");
+        },
+        "tokenizer.ggml.pre is missing",
+    );
 }
 
 #[test]
 fn texts_are_utf8_and_short_enough() {
     changed(
-        |gguf| { gguf.set("tokenizer.chat_template", text(&"x".repeat((1 << 20) + 1))); },
+        |gguf| {
+            gguf.set("tokenizer.chat_template", text(&"x".repeat((1 << 20) + 1)));
+        },
         "bytes of the chat template: 1048577 is more than the limit of 1048576",
     );
     let mut invalid = 2_u64.to_le_bytes().to_vec();
     invalid.extend([0xff, 0xfe]);
-    changed(|gguf| { gguf.set("tokenizer.chat_template", Value::Raw(8, invalid)); }, "tokenizer.chat_template is not UTF-8");
-    changed(|gguf| { gguf.set("tokenizer.ggml.add_bos_token", Value::Raw(7, vec![2])); }, "tokenizer.ggml.add_bos_token: expected 0 or 1, found 2");
+    changed(
+        |gguf| {
+            gguf.set("tokenizer.chat_template", Value::Raw(8, invalid));
+        },
+        "tokenizer.chat_template is not UTF-8",
+    );
+    changed(
+        |gguf| {
+            gguf.set("tokenizer.ggml.add_bos_token", Value::Raw(7, vec![2]));
+        },
+        "tokenizer.ggml.add_bos_token: expected 0 or 1, found 2",
+    );
     let mut long = tiny().gguf();
-    long.set("general.name", text(&format!("a\u{1b}[0m{}", "é".repeat(100_000))));
-    let name = read("long name", long.bytes()).unwrap_or_else(|error| panic!("{error}")).name.unwrap();
+    long.set(
+        "general.name",
+        text(&format!("a\u{1b}[0m{}", "é".repeat(100_000))),
+    );
+    let name = read("long name", long.bytes())
+        .unwrap_or_else(|error| panic!("{error}"))
+        .name
+        .unwrap();
     assert!(name.starts_with("a[0mé") && name.len() <= 256, "{name}");
 }
 
@@ -469,18 +710,33 @@ fn the_largest_files_allowed_load_within_the_bounds() {
     let mut gguf = tiny().gguf();
     let mut vocabulary = std::mem::take(tokens(&mut gguf));
     vocabulary.extend((vocabulary.len()..1 << 19).map(|id| format!("{id:06}")));
-    gguf.set("tokenizer.ggml.token_type", Value::I32s(vec![1; vocabulary.len()]));
+    gguf.set(
+        "tokenizer.ggml.token_type",
+        Value::I32s(vec![1; vocabulary.len()]),
+    );
     *tokens(&mut gguf) = vocabulary.clone();
     // Every merge of two digits and four: not in the order of the tokens, so every result is searched.
     let merges = (0..1 << 19).map(|_| "Ġ t".to_owned()).collect();
     *texts(&mut gguf, "tokenizer.ggml.merges") = merges;
-    let error = read("largest vocabulary", gguf.bytes()).err().expect("the embedding is too small").to_string();
-    assert_eq!(error, "tensor token_embd.weight: expected [524288, 32], found [272, 32]");
+    let error = read("largest vocabulary", gguf.bytes())
+        .err()
+        .expect("the embedding is too small")
+        .to_string();
+    assert_eq!(
+        error,
+        "tensor token_embd.weight: expected [524288, 32], found [272, 32]"
+    );
 
     texts(&mut gguf, "tokenizer.ggml.merges").push("Ġ t".into());
-    refused(gguf.bytes(), "merges: 524289 is more than the limit of 524288");
+    refused(
+        gguf.bytes(),
+        "merges: 524289 is more than the limit of 524288",
+    );
     tokens(&mut gguf).push("one more".into());
-    refused(gguf.bytes(), "tokenizer.ggml.tokens: 524289 is more than the limit of 524288");
+    refused(
+        gguf.bytes(),
+        "tokenizer.ggml.tokens: 524289 is more than the limit of 524288",
+    );
 
     let mut gguf = tiny().gguf();
     (0..65_000).for_each(|i| gguf.entries.push((format!("{i}"), Value::U8(0))));
@@ -497,8 +753,14 @@ fn the_largest_files_allowed_load_within_the_bounds() {
 fn a_file_that_is_one_long_list_of_nothing_loads_in_no_time() {
     let empty_strings = array(8, 4 << 20, &vec![0; 32 << 20]);
     let mut gguf = tiny().gguf();
-    gguf.set("tokenizer.ggml.tokens", Value::Raw(9, empty_strings.clone()));
-    refused(gguf.bytes(), "tokenizer.ggml.tokens: 4194304 is more than the limit of 524288");
+    gguf.set(
+        "tokenizer.ggml.tokens",
+        Value::Raw(9, empty_strings.clone()),
+    );
+    refused(
+        gguf.bytes(),
+        "tokenizer.ggml.tokens: 4194304 is more than the limit of 524288",
+    );
     let mut gguf = tiny().gguf();
     gguf.set("ignored", Value::Raw(9, empty_strings));
     assert!(read("ignored list", gguf.bytes()).is_ok());
@@ -514,7 +776,10 @@ fn special_tokens_are_few() {
                 tokens.extend((0..20_000).map(|id| format!("<|{id}|>")));
                 tokens.len()
             };
-            gguf.set("tokenizer.ggml.token_type", Value::I32s((0..len).map(|id| if id < 272 { 1 } else { 3 }).collect()));
+            gguf.set(
+                "tokenizer.ggml.token_type",
+                Value::I32s((0..len).map(|id| if id < 272 { 1 } else { 3 }).collect()),
+            );
         },
         "bytes of special tokens: 65537 is more than the limit of 65536",
     );
@@ -525,7 +790,11 @@ fn a_file_cut_anywhere_is_refused() {
     let whole = tiny().bytes();
     let header = tiny().gguf().header().len();
     for len in (0..header + 64).chain((header..whole.len()).step_by(997)) {
-        assert!(read("cut", whole[..len].to_vec()).is_err(), "{len} of {} bytes", whole.len());
+        assert!(
+            read("cut", whole[..len].to_vec()).is_err(),
+            "{len} of {} bytes",
+            whole.len()
+        );
     }
 }
 
@@ -542,7 +811,8 @@ fn overwritten_fields_never_panic() {
                 let end = (at + width).min(bytes.len());
                 bytes[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
                 load_and_use(&file);
-                Arc::get_mut(&mut file).expect("no model is alive")[at..end].copy_from_slice(&whole[at..end]);
+                Arc::get_mut(&mut file).expect("no model is alive")[at..end]
+                    .copy_from_slice(&whole[at..end]);
             }
         }
     }
@@ -586,12 +856,19 @@ fn load_and_use(file: &Arc<Vec<u8>>) -> bool {
     cost.check("mutated", file.len());
     let Ok(model) = result else { return false };
     for (_, tensor) in model.tensors.iter() {
-        assert_eq!(model.bytes(tensor).len(), tensor.rows * tensor.format.row_bytes(tensor.cols).unwrap());
+        assert_eq!(
+            model.bytes(tensor).len(),
+            tensor.rows * tensor.format.row_bytes(tensor.cols).unwrap()
+        );
     }
     let text = "Hello, <|im_start|>wörld\n";
     for parse_special in [false, true] {
         let tokens = model.tokenizer.encode(text, parse_special).unwrap();
-        assert!(tokens.iter().all(|token| (token.0 as usize) < model.config.vocab_len));
+        assert!(
+            tokens
+                .iter()
+                .all(|token| (token.0 as usize) < model.config.vocab_len)
+        );
         std::hint::black_box(model.tokenizer.decode(&tokens));
     }
     true

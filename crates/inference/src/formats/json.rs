@@ -9,16 +9,33 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use super::LoadError;
 
 /// `bytes` as a `T`; `file` names them in errors.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8], bytes_max: usize) -> Result<T, LoadError> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(
+    file: &str,
+    bytes: &'a [u8],
+    bytes_max: usize,
+) -> Result<T, LoadError> {
     if bytes.len() > bytes_max {
-        return Err(LoadError::too_many(&format!("bytes of {file}"), bytes.len(), bytes_max));
+        return Err(LoadError::too_many(
+            &format!("bytes of {file}"),
+            bytes.len(),
+            bytes_max,
+        ));
     }
-    serde_json::from_slice(bytes).map_err(|source| LoadError::Json { file: file.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|source| LoadError::Json {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 /// A part of a file that was kept as text.
-pub(crate) fn parse_part<'a, T: Deserialize<'a>>(file: &str, part: &'a str) -> Result<T, LoadError> {
-    serde_json::from_str(part).map_err(|source| LoadError::Json { file: file.to_owned(), source })
+pub(crate) fn parse_part<'a, T: Deserialize<'a>>(
+    file: &str,
+    part: &'a str,
+) -> Result<T, LoadError> {
+    serde_json::from_str(part).map_err(|source| LoadError::Json {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 /// An array of at most `MAX` items: a longer one is an error before it is in memory.

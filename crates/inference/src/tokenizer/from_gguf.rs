@@ -3,16 +3,15 @@
 //! - Token texts are not copied; merges become a table of ids.
 //! - Every table has one entry a token, of the type its key calls for; every id is in the vocabulary.
 
+use super::bytes::{alphabet_tokens, fallback_tokens};
 use super::ends;
 use super::error::VocabError;
 use super::merges::MergeTable;
 use super::normalizer::Normalizer;
 use super::pre;
+use super::scores::{score_order, splits_at_blanks};
 use super::special::{SpecialTokens, Strip};
-use super::tokenizer::{
-    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_tokens, fallback_tokens,
-    score_order, splits_at_blanks,
-};
+use super::tokenizer::{Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer};
 use super::vocab::{Texts, TokenKind, Vocab};
 use crate::formats::gguf::{Metadata, ValueType};
 use crate::formats::limits::VOCAB_MAX;

@@ -58,7 +58,13 @@ impl Scratch {
         let index = self.symbols.len() as u32;
         let start = self.symbols.last().map_or(0, |last| last.start + last.len);
         let prev = if index == 0 { END } else { index - 1 };
-        self.symbols.push(Symbol { id, start, len: len as u32, prev, next: index + 1 });
+        self.symbols.push(Symbol {
+            id,
+            start,
+            len: len as u32,
+            prev,
+            next: index + 1,
+        });
     }
 
     /// Merges the word and hands every symbol left, in order, to `emit` with its range in the word.
@@ -82,7 +88,13 @@ impl Scratch {
         }
         let mut index = 0;
         while index != END {
-            let Symbol { id, start, len, next, .. } = self.symbols[index as usize];
+            let Symbol {
+                id,
+                start,
+                len,
+                next,
+                ..
+            } = self.symbols[index as usize];
             emit(id, start as usize..(start + len) as usize);
             index = next;
         }
@@ -90,7 +102,9 @@ impl Scratch {
 
     fn pop(&mut self) -> Option<Candidate> {
         match (self.first.last(), self.later.peek()) {
-            (Some(first), Some(Reverse(later))) if later < first => self.later.pop().map(|Reverse(later)| later),
+            (Some(first), Some(Reverse(later))) if later < first => {
+                self.later.pop().map(|Reverse(later)| later)
+            }
             (Some(_), _) => self.first.pop(),
             (None, _) => self.later.pop().map(|Reverse(later)| later),
         }
@@ -108,7 +122,12 @@ impl Scratch {
         let right = self.symbols[symbol.next as usize];
         self.symbols[symbol.next as usize].next = END;
         let len = symbol.len + right.len;
-        self.symbols[left as usize] = Symbol { id: result, len, next: right.next, ..symbol };
+        self.symbols[left as usize] = Symbol {
+            id: result,
+            len,
+            next: right.next,
+            ..symbol
+        };
         if right.next != END {
             self.symbols[right.next as usize].prev = left;
             self.consider(pairs, left);

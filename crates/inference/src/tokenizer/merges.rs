@@ -42,7 +42,11 @@ impl MergeTable {
     ) -> Result<(), LoadError> {
         let rank = self.results.len();
         if rank >= self.slots.len() / 2 {
-            return Err(LoadError::too_many("merges", rank + 1, self.slots.len() / 2));
+            return Err(LoadError::too_many(
+                "merges",
+                rank + 1,
+                self.slots.len() / 2,
+            ));
         }
         let missing = |text: &[u8]| {
             let text = crate::formats::clip(&String::from_utf8_lossy(text));

@@ -195,7 +195,12 @@ impl PreTokenizer {
     }
 
     /// Hands every word of `text` to `word`, in order. Together they are the text.
-    pub(super) fn split(&self, caches: &mut Caches, text: &str, word: &mut Words) -> Result<(), EncodeError> {
+    pub(super) fn split(
+        &self,
+        caches: &mut Caches,
+        text: &str,
+        word: &mut Words,
+    ) -> Result<(), EncodeError> {
         caches.0.resize_with(self.steps.len(), || None);
         split_by(&self.steps, &mut caches.0, text, word)
     }
@@ -208,7 +213,9 @@ fn split_by(
     text: &str,
     word: &mut Words,
 ) -> Result<(), EncodeError> {
-    let (Some((step, steps)), Some((cache, caches))) = (steps.split_first(), caches.split_first_mut()) else {
+    let (Some((step, steps)), Some((cache, caches))) =
+        (steps.split_first(), caches.split_first_mut())
+    else {
         return word(text);
     };
     let mut piece = |piece: &str| split_by(steps, caches, piece, word);
@@ -218,7 +225,10 @@ fn split_by(
         Step::Llama3 { digits } => pieces(|rest| split::llama3(rest, *digits), text, &mut piece),
         Step::TrailingBlanks => {
             let (body, blanks) = text.split_at(text.trim_end().len());
-            [body, blanks].into_iter().filter(|part| !part.is_empty()).try_for_each(piece)
+            [body, blanks]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .try_for_each(piece)
         }
         Step::Pattern(pattern) => {
             let cache = cache.get_or_insert_with(|| Box::new(pattern.cache()));
@@ -227,7 +237,11 @@ fn split_by(
     }
 }
 
-fn pieces(matcher: impl Fn(&str) -> usize, text: &str, piece: &mut Words) -> Result<(), EncodeError> {
+fn pieces(
+    matcher: impl Fn(&str) -> usize,
+    text: &str,
+    piece: &mut Words,
+) -> Result<(), EncodeError> {
     let mut rest = text;
     while !rest.is_empty() {
         let (first, behind) = rest.split_at(matcher(rest));

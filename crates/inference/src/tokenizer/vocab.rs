@@ -222,29 +222,52 @@ mod tests {
             starts.push(starts.last().unwrap() + text.len() as u32);
         }
         let kinds = vec![TokenKind::Normal; texts.len()];
-        Vocab::new(Texts { texts: Arc::new(texts.concat()), base: 0, starts, gap: 0 }, kinds)
+        Vocab::new(
+            Texts {
+                texts: Arc::new(texts.concat()),
+                base: 0,
+                starts,
+                gap: 0,
+            },
+            kinds,
+        )
     }
 
     #[test]
     fn texts_are_found_and_only_they() {
         let vocab = vocab(&[b"a", b"", b"ab", b"", b"\xff"]).unwrap();
-        assert_eq!([&b"a"[..], b"ab", b"\xff"].map(|text| vocab.find(text)), [Some(0), Some(2), Some(4)]);
-        assert_eq!([&b"b"[..], b"abc", b"\xfe"].map(|text| vocab.find(text)), [None; 3]);
-        assert_eq!((vocab.text(2), vocab.text(5), vocab.longest()), (&b"ab"[..], &b""[..], 2));
+        assert_eq!(
+            [&b"a"[..], b"ab", b"\xff"].map(|text| vocab.find(text)),
+            [Some(0), Some(2), Some(4)]
+        );
+        assert_eq!(
+            [&b"b"[..], b"abc", b"\xfe"].map(|text| vocab.find(text)),
+            [None; 3]
+        );
+        assert_eq!(
+            (vocab.text(2), vocab.text(5), vocab.longest()),
+            (&b"ab"[..], &b""[..], 2)
+        );
     }
 
     #[test]
     fn control_tokens_are_never_found_as_text() {
         let mut vocab = vocab(&[b"<s>", b"s"]).unwrap();
         vocab.set_kind(0, TokenKind::Control);
-        assert_eq!((vocab.find(b"<s>"), vocab.find_any(b"<s>"), vocab.find(b"s")), (None, Some(0), Some(1)));
+        assert_eq!(
+            (vocab.find(b"<s>"), vocab.find_any(b"<s>"), vocab.find(b"s")),
+            (None, Some(0), Some(1))
+        );
     }
 
     #[test]
     fn padding_has_no_text() {
         let mut vocab = vocab(&[b"a"]).unwrap();
         vocab.pad(3);
-        assert_eq!((vocab.len(), vocab.text(2), vocab.kind(2)), (3, &b""[..], TokenKind::Unused));
+        assert_eq!(
+            (vocab.len(), vocab.text(2), vocab.kind(2)),
+            (3, &b""[..], TokenKind::Unused)
+        );
     }
 
     /// A table of tokens chosen to share a few slots takes quadratic time to fill: half a million of them, minutes.
@@ -259,6 +282,9 @@ mod tests {
         assert_eq!(chosen.len(), 1_000);
         let texts: Vec<&[u8]> = chosen.iter().map(String::as_bytes).collect();
         let refused = vocab(&texts).map(|_| ());
-        assert!(matches!(refused, Err(LoadError::Tokenizer(VocabError::Collisions))));
+        assert!(matches!(
+            refused,
+            Err(LoadError::Tokenizer(VocabError::Collisions))
+        ));
     }
 }

@@ -36,8 +36,11 @@ pub fn tiny_tokenizer() -> Value {
     for (i, text) in ["Ġt", "he", "Ġthe"].into_iter().enumerate() {
         vocab.insert(text.to_owned(), json!(259 + i));
     }
-    let added: Vec<Value> =
-        special.iter().enumerate().map(|(id, text)| json!({ "id": id, "content": text, "special": true })).collect();
+    let added: Vec<Value> = special
+        .iter()
+        .enumerate()
+        .map(|(id, text)| json!({ "id": id, "content": text, "special": true }))
+        .collect();
     json!({
         "added_tokens": added,
         "normalizer": null,
@@ -51,7 +54,11 @@ pub fn tiny_tokenizer() -> Value {
 fn alphabet(byte: u8) -> char {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let shifted = (0..byte).filter(|byte| !printable(byte)).count() as u32;
-    if printable(&byte) { char::from(byte) } else { char::from_u32(0x100 + shifted).unwrap() }
+    if printable(&byte) {
+        char::from(byte)
+    } else {
+        char::from_u32(0x100 + shifted).unwrap()
+    }
 }
 
 /// The tiny model's `config.json`.
@@ -78,7 +85,10 @@ pub fn tiny_config() -> Value {
 pub fn tiny_shapes() -> Vec<(String, Vec<usize>)> {
     let [q, kv] = [HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM];
     let mut shapes = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![TINY_VOCAB_LEN, WIDTH]),
+        (
+            "model.embed_tokens.weight".to_owned(),
+            vec![TINY_VOCAB_LEN, WIDTH],
+        ),
         ("model.norm.weight".to_owned(), vec![WIDTH]),
     ];
     for layer in 0..LAYERS {
@@ -93,24 +103,40 @@ pub fn tiny_shapes() -> Vec<(String, Vec<usize>)> {
             ("mlp.up_proj", &[FFN_WIDTH, WIDTH]),
             ("mlp.down_proj", &[WIDTH, FFN_WIDTH]),
         ];
-        shapes.extend(parts.map(|(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape.to_vec())));
+        shapes.extend(parts.map(|(part, shape)| {
+            (
+                format!("model.layers.{layer}.{part}.weight"),
+                shape.to_vec(),
+            )
+        }));
     }
     shapes
 }
 
 /// One shard of BF16 tensors; a tensor's bytes follow from its name.
 pub fn shard(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
-    let data: BTreeMap<&str, Vec<u8>> = shapes.iter().map(|(name, shape)| (&**name, data(name, shape))).collect();
+    let data: BTreeMap<&str, Vec<u8>> = shapes
+        .iter()
+        .map(|(name, shape)| (&**name, data(name, shape)))
+        .collect();
     let views = shapes.iter().map(|(name, shape)| {
-        (name.clone(), TensorView::new(Dtype::BF16, shape.clone(), &data[&**name]).expect("shape and data agree"))
+        (
+            name.clone(),
+            TensorView::new(Dtype::BF16, shape.clone(), &data[&**name])
+                .expect("shape and data agree"),
+        )
     });
     serialize(views, None).expect("tensors are valid")
 }
 
 /// The bytes of a tensor of [`shard`].
 pub fn data(name: &str, shape: &[usize]) -> Vec<u8> {
-    let seed = name.bytes().fold(7_u8, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte));
-    (0..2 * shape.iter().product::<usize>()).map(|i| seed.wrapping_add(i as u8)).collect()
+    let seed = name
+        .bytes()
+        .fold(7_u8, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte));
+    (0..2 * shape.iter().product::<usize>())
+        .map(|i| seed.wrapping_add(i as u8))
+        .collect()
 }
 
 /// The files of a directory, to be changed before they are read.
@@ -140,10 +166,23 @@ impl Directory {
     /// The tiny model with another `tokenizer.json`, and an embedding with a row for each of its tokens.
     pub fn with_tokenizer(tokenizer: Vec<u8>) -> Self {
         let parsed: Value = serde_json::from_slice(&tokenizer).unwrap();
-        let ids = parsed["model"]["vocab"].as_object().unwrap().values().chain(parsed["added_tokens"].as_array().unwrap().iter().map(|token| &token["id"]));
+        let ids = parsed["model"]["vocab"]
+            .as_object()
+            .unwrap()
+            .values()
+            .chain(
+                parsed["added_tokens"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|token| &token["id"]),
+            );
         let len = ids.filter_map(Value::as_u64).max().unwrap() as usize + 1;
         let len = len.clamp(TINY_VOCAB_LEN, 1 << 18);
-        let mut directory = Directory { tokenizer, ..Directory::tiny() };
+        let mut directory = Directory {
+            tokenizer,
+            ..Directory::tiny()
+        };
         let mut shapes = tiny_shapes();
         shapes[0].1[0] = len;
         directory.config["vocab_size"] = len.into();
@@ -160,7 +199,11 @@ impl Directory {
             generation_config_json: self.generation_config.map(json),
             chat_template_jinja: self.chat_template.map(String::into_bytes),
             index_json: self.index.map(json),
-            shards: self.shards.into_iter().map(|(name, bytes)| (name, Arc::new(bytes) as Bytes)).collect(),
+            shards: self
+                .shards
+                .into_iter()
+                .map(|(name, bytes)| (name, Arc::new(bytes) as Bytes))
+                .collect(),
         }
     }
 
@@ -169,7 +212,8 @@ impl Directory {
     }
 
     pub fn model(self) -> ModelFile {
-        self.read().unwrap_or_else(|error| panic!("{}", chain(&error)))
+        self.read()
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     pub fn tokenizer(self) -> Tokenizer {

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::formats::LoadError;
 use crate::formats::architecture::{self, Spec};
 use crate::formats::config::{
-    Count, ModelConfig, Rope, RopeScaling, RopeStyle, check_eps, check_factor, check_rope_base, check_scaling_parameter,
-    yarn_attention_factor,
+    Count, ModelConfig, Rope, RopeScaling, RopeStyle, check_eps, check_factor, check_rope_base,
+    check_scaling_parameter, yarn_attention_factor,
 };
 use crate::formats::json::{self, Bounded, OneOrMany};
 use crate::formats::limits::CONFIG_JSON_BYTES_MAX;
-use crate::formats::LoadError;
 
 const FILE: &str = "config.json";
 
@@ -78,13 +78,27 @@ impl<'a> ConfigJson<'a> {
 
     /// Begin and end tokens, out of the file.
     pub(super) fn take_special_ids(&mut self) -> (Option<u64>, Vec<u64>) {
-        let bos = self.bos_token_id.take().and_then(|ids| ids.into_vec().first().copied());
-        (bos, self.eos_token_id.take().map(OneOrMany::into_vec).unwrap_or_default())
+        let bos = self
+            .bos_token_id
+            .take()
+            .and_then(|ids| ids.into_vec().first().copied());
+        (
+            bos,
+            self.eos_token_id
+                .take()
+                .map(OneOrMany::into_vec)
+                .unwrap_or_default(),
+        )
     }
 
     pub(super) fn model_config(&self) -> Result<(&'static Spec, ModelConfig), LoadError> {
-        let class = self.architectures.as_ref().and_then(|classes| classes.0.first());
-        let spec = architecture::by_hf_class(class.ok_or_else(|| LoadError::missing("config.json: architectures"))?)?;
+        let class = self
+            .architectures
+            .as_ref()
+            .and_then(|classes| classes.0.first());
+        let spec = architecture::by_hf_class(
+            class.ok_or_else(|| LoadError::missing("config.json: architectures"))?,
+        )?;
         self.refuse_what_changes_arithmetic()?;
         let width = Count::Width.check("hidden_size", self.hidden_size)?;
         let heads = Count::Heads.check("num_attention_heads", self.num_attention_heads)?;
@@ -124,7 +138,11 @@ impl<'a> ConfigJson<'a> {
         }
         if self.quantization_config.is_some() {
             let supported = "F32, F16 and BF16 weights are (or a GGUF file of the model)";
-            return Err(LoadError::unsupported("quantization_config", "a quantized export", supported));
+            return Err(LoadError::unsupported(
+                "quantization_config",
+                "a quantized export",
+                supported,
+            ));
         }
         Ok(())
     }
@@ -132,28 +150,41 @@ impl<'a> ConfigJson<'a> {
     fn head_dim(&self, width: usize, heads: usize) -> Result<usize, LoadError> {
         match self.head_dim {
             Some(found) => Count::HeadDim.check("head_dim", found),
-            None if width.is_multiple_of(heads) => Count::HeadDim.check("head_dim", (width / heads) as u64),
-            None => Err(LoadError::out_of_range("hidden_size", width, format!("a multiple of {heads} heads"))),
+            None if width.is_multiple_of(heads) => {
+                Count::HeadDim.check("head_dim", (width / heads) as u64)
+            }
+            None => Err(LoadError::out_of_range(
+                "hidden_size",
+                width,
+                format!("a multiple of {heads} heads"),
+            )),
         }
     }
 
     /// Inside its sliding window a model's attention is full, so the window is a bound we can keep.
     fn context_len(&self) -> Result<usize, LoadError> {
         let len = Count::Context.check("max_position_embeddings", self.max_position_embeddings)?;
-        match self.sliding_window.filter(|_| self.use_sliding_window.unwrap_or(true)) {
+        match self
+            .sliding_window
+            .filter(|_| self.use_sliding_window.unwrap_or(true))
+        {
             Some(window) => Ok(len.min(Count::Context.check("sliding_window", window)?)),
             None => Ok(len),
         }
     }
 
     fn rope_base(&self) -> Result<f32, LoadError> {
-        let newer = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
+        let newer = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|rope| rope.rope_theta);
         check_rope_base("rope_theta", newer.or(self.rope_theta).unwrap_or(10_000.0))
     }
 
     fn rope_dims(&self, head_dim: usize) -> usize {
         // Out of range becomes a number that `ModelConfig::check` refuses.
-        self.partial_rotary_factor.map_or(head_dim, |factor| (head_dim as f64 * factor) as usize)
+        self.partial_rotary_factor
+            .map_or(head_dim, |factor| (head_dim as f64 * factor) as usize)
     }
 
     fn scaling(&self) -> Result<RopeScaling, LoadError> {
@@ -161,12 +192,21 @@ impl<'a> ConfigJson<'a> {
             return Ok(RopeScaling::None);
         };
         let factor = || check_factor("rope_scaling: factor", required("factor", rope.factor)?);
-        match rope.rope_type.as_ref().or(rope.older_type.as_ref()).map_or("default", |name| name) {
+        match rope
+            .rope_type
+            .as_ref()
+            .or(rope.older_type.as_ref())
+            .map_or("default", |name| name)
+        {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: factor()? }),
             "llama3" => rope.llama3(factor()?),
             "yarn" => rope.yarn(factor()?, self.max_position_embeddings),
-            other => Err(LoadError::unsupported("rope_scaling", other, "default, linear, llama3 and yarn are")),
+            other => Err(LoadError::unsupported(
+                "rope_scaling",
+                other,
+                "default, linear, llama3 and yarn are",
+            )),
         }
     }
 }
@@ -178,25 +218,49 @@ impl RopeJson<'_> {
         let high_freq_factor = parameter("high_freq_factor", self.high_freq_factor)?;
         if high_freq_factor <= low_freq_factor {
             let expected = format!("more than {low_freq_factor}");
-            return Err(LoadError::out_of_range("high_freq_factor", high_freq_factor, expected));
+            return Err(LoadError::out_of_range(
+                "high_freq_factor",
+                high_freq_factor,
+                expected,
+            ));
         }
-        let original = required("original_max_position_embeddings", self.original_max_position_embeddings)?;
-        let original_context_len = Count::Context.check("original_max_position_embeddings", original)?;
-        Ok(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_len })
+        let original = required(
+            "original_max_position_embeddings",
+            self.original_max_position_embeddings,
+        )?;
+        let original_context_len =
+            Count::Context.check("original_max_position_embeddings", original)?;
+        Ok(RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context_len,
+        })
     }
 
     fn yarn(&self, factor: f32, max_position_embeddings: u64) -> Result<RopeScaling, LoadError> {
         if let Some(found) = self.mscale.or(self.mscale_all_dim) {
-            return Err(LoadError::unsupported("rope_scaling: mscale", found, "yarn without it is"));
+            return Err(LoadError::unsupported(
+                "rope_scaling: mscale",
+                found,
+                "yarn without it is",
+            ));
         }
-        let original = self.original_max_position_embeddings.unwrap_or(max_position_embeddings);
+        let original = self
+            .original_max_position_embeddings
+            .unwrap_or(max_position_embeddings);
         let parameter = |name: &str, found: Option<f64>, default| {
             found.map_or(Ok(default), |found| check_scaling_parameter(name, found))
         };
         Ok(RopeScaling::Yarn {
             factor,
-            original_context_len: Count::Context.check("original_max_position_embeddings", original)?,
-            attention_factor: parameter("attention_factor", self.attention_factor, yarn_attention_factor(factor))?,
+            original_context_len: Count::Context
+                .check("original_max_position_embeddings", original)?,
+            attention_factor: parameter(
+                "attention_factor",
+                self.attention_factor,
+                yarn_attention_factor(factor),
+            )?,
             beta_fast: parameter("beta_fast", self.beta_fast, 32.0)?,
             beta_slow: parameter("beta_slow", self.beta_slow, 1.0)?,
         })

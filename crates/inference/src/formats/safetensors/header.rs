@@ -23,12 +23,23 @@ pub(super) fn read<'a>(
     tensors: &mut Vec<RawTensor<'a>>,
 ) -> Result<(), LoadError> {
     let left = bytes.len() as u64;
-    let truncated = |needed| LoadError::Truncated { what: format!("{file}: the header"), offset: 0, needed, left };
-    let (len, rest) = bytes.split_first_chunk().ok_or_else(|| truncated(LEN_BYTES as u64))?;
+    let truncated = |needed| LoadError::Truncated {
+        what: format!("{file}: the header"),
+        offset: 0,
+        needed,
+        left,
+    };
+    let (len, rest) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| truncated(LEN_BYTES as u64))?;
     let header_bytes = u64::from_le_bytes(*len);
     if header_bytes > SAFETENSORS_HEADER_BYTES_MAX {
         let what = format!("{file}: bytes of the header");
-        return Err(LoadError::too_many(&what, header_bytes, SAFETENSORS_HEADER_BYTES_MAX));
+        return Err(LoadError::too_many(
+            &what,
+            header_bytes,
+            SAFETENSORS_HEADER_BYTES_MAX,
+        ));
     }
     if header_bytes > rest.len() as u64 {
         return Err(truncated(header_bytes.saturating_add(LEN_BYTES as u64)));
@@ -40,13 +51,22 @@ pub(super) fn read<'a>(
     tensors.reserve_exact(objects.min(TENSORS_MAX as usize));
     let mut fault = None;
     let data_start = LEN_BYTES + header.len();
-    let seed = Header { shard, data_start, data_bytes: data.len(), tensors, fault: &mut fault };
+    let seed = Header {
+        shard,
+        data_start,
+        data_bytes: data.len(),
+        tensors,
+        fault: &mut fault,
+    };
     let mut json = serde_json::Deserializer::from_slice(header);
     let parsed = seed.deserialize(&mut json).and_then(|()| json.end());
     if let Some(fault) = fault {
         return Err(fault);
     }
-    parsed.map_err(|source| LoadError::Json { file: file.to_owned(), source })?;
+    parsed.map_err(|source| LoadError::Json {
+        file: file.to_owned(),
+        source,
+    })?;
     check_cover(file, data_start, data.len(), &mut tensors[first..])
 }
 
@@ -112,11 +132,18 @@ impl<'a> Header<'_, 'a> {
             return Err(LoadError::too_many("tensors", TENSORS_MAX + 1, TENSORS_MAX));
         }
         if name.len() as u64 > NAME_BYTES_MAX {
-            return Err(LoadError::too_many("bytes of a tensor name", name.len(), NAME_BYTES_MAX));
+            return Err(LoadError::too_many(
+                "bytes of a tensor name",
+                name.len(),
+                NAME_BYTES_MAX,
+            ));
         }
         let fault = |fault| Err(LoadError::tensor(&name, fault));
         let Some(format) = format(&info.dtype) else {
-            return fault(TensorFault::Format { found: clip(&info.dtype), supported: "F32, F16 and BF16 are" });
+            return fault(TensorFault::Format {
+                found: clip(&info.dtype),
+                supported: "F32, F16 and BF16 are",
+            });
         };
         if info.shape.0.is_empty() {
             return fault(TensorFault::Dimensions(0));
@@ -130,11 +157,21 @@ impl<'a> Header<'_, 'a> {
         }
         let section_bytes = self.data_bytes as u64;
         if to > section_bytes {
-            return fault(TensorFault::OutsideFile { offset: from, bytes: found, section_bytes });
+            return fault(TensorFault::OutsideFile {
+                offset: from,
+                bytes: found,
+                section_bytes,
+            });
         }
         // Inside the shard, so inside a usize.
         let range = self.data_start + from as usize..self.data_start + to as usize;
-        Ok(RawTensor { name, dims, format, shard: self.shard, range })
+        Ok(RawTensor {
+            name,
+            dims,
+            format,
+            shard: self.shard,
+            range,
+        })
     }
 }
 
@@ -150,13 +187,20 @@ fn check_cover(
     for tensor in tensors {
         if tensor.range.start != end {
             let [offset, expected] = [tensor.range.start, end].map(|at| (at - data_start) as u64);
-            return Err(LoadError::tensor(&tensor.name, TensorFault::NotAdjacent { offset, expected }));
+            return Err(LoadError::tensor(
+                &tensor.name,
+                TensorFault::NotAdjacent { offset, expected },
+            ));
         }
         end = tensor.range.end;
     }
     if end - data_start != data_bytes {
         let expected = format!("{}, as its tensors have", end - data_start);
-        return Err(LoadError::out_of_range(&format!("{file}: bytes of data"), data_bytes, expected));
+        return Err(LoadError::out_of_range(
+            &format!("{file}: bytes of data"),
+            data_bytes,
+            expected,
+        ));
     }
     Ok(())
 }

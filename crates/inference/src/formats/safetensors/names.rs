@@ -35,10 +35,15 @@ pub(super) fn gguf_name(name: Cow<'_, str>) -> Cow<'_, str> {
     if let Some((_, gguf)) = GLOBAL.iter().find(|(known, _)| *known == name) {
         return Cow::Borrowed(gguf);
     }
-    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-    let Some((number, part)) = layer else { return name };
+    let layer = name
+        .strip_prefix("model.layers.")
+        .and_then(|rest| rest.split_once('.'));
+    let Some((number, part)) = layer else {
+        return name;
+    };
     // `07` would be a second name for layer 7.
-    let plain = number.bytes().all(|byte| byte.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit())
+        && (number == "0" || !number.starts_with('0'));
     match LAYER.iter().find(|(known, _)| plain && *known == part) {
         Some((_, gguf)) => Cow::Owned(format!("blk.{number}.{gguf}")),
         None => name,
@@ -58,10 +63,22 @@ mod tests {
     fn names_are_translated_or_kept() {
         let check = |name: &str, expected: &str| assert_eq!(gguf_name(name.into()), expected);
         check("model.embed_tokens.weight", "token_embd.weight");
-        check("model.layers.12.self_attn.q_proj.weight", "blk.12.attn_q.weight");
-        check("model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight");
-        check("model.layers.07.mlp.down_proj.weight", "model.layers.07.mlp.down_proj.weight");
-        check("model.layers.0.mlp.down_proj.bias", "model.layers.0.mlp.down_proj.bias");
+        check(
+            "model.layers.12.self_attn.q_proj.weight",
+            "blk.12.attn_q.weight",
+        );
+        check(
+            "model.layers.0.mlp.down_proj.weight",
+            "blk.0.ffn_down.weight",
+        );
+        check(
+            "model.layers.07.mlp.down_proj.weight",
+            "model.layers.07.mlp.down_proj.weight",
+        );
+        check(
+            "model.layers.0.mlp.down_proj.bias",
+            "model.layers.0.mlp.down_proj.bias",
+        );
         check("visual.blocks.0.weight", "visual.blocks.0.weight");
     }
 }

@@ -11,7 +11,9 @@ use super::config_json::ConfigJson;
 use super::{header, names};
 use crate::formats::check::{self, RawTensor};
 use crate::formats::json::{self, Bounded, OneOrMany};
-use crate::formats::limits::{CHAT_TEMPLATE_BYTES_MAX, CONFIG_JSON_BYTES_MAX, INDEX_JSON_BYTES_MAX, SHARDS_MAX};
+use crate::formats::limits::{
+    CHAT_TEMPLATE_BYTES_MAX, CONFIG_JSON_BYTES_MAX, INDEX_JSON_BYTES_MAX, SHARDS_MAX,
+};
 use crate::formats::{Bytes, LoadError, ModelFile, TensorFault, clip};
 use crate::tokenizer::{JsonParts, VocabError, from_json};
 
@@ -38,9 +40,20 @@ pub fn read(parts: DirectoryParts) -> Result<ModelFile, LoadError> {
     let mut config_json = ConfigJson::parse(&parts.config_json)?;
     let (spec, mut config) = config_json.model_config()?;
     let (bos_id, mut end_ids) = config_json.take_special_ids();
-    let tokenizer_config = optional("tokenizer_config.json", parts.tokenizer_config_json.as_deref())?;
-    let TokenizerConfig { bos_token, eos_token, add_bos_token, chat_template } = tokenizer_config.unwrap_or_default();
-    let generation = optional("generation_config.json", parts.generation_config_json.as_deref())?;
+    let tokenizer_config = optional(
+        "tokenizer_config.json",
+        parts.tokenizer_config_json.as_deref(),
+    )?;
+    let TokenizerConfig {
+        bos_token,
+        eos_token,
+        add_bos_token,
+        chat_template,
+    } = tokenizer_config.unwrap_or_default();
+    let generation = optional(
+        "generation_config.json",
+        parts.generation_config_json.as_deref(),
+    )?;
     let GenerationConfig { eos_token_id } = generation.unwrap_or_default();
     end_ids.extend(eos_token_id.map(OneOrMany::into_vec).unwrap_or_default());
     let mut tokenizer = from_json(JsonParts {
@@ -53,7 +66,12 @@ pub fn read(parts: DirectoryParts) -> Result<ModelFile, LoadError> {
     })?;
     if tokenizer.vocab_len() > config.vocab_len {
         let [id, vocab_len] = [tokenizer.vocab_len() as u64 - 1, config.vocab_len as u64];
-        return Err(VocabError::IdOutOfRange { what: "the last token of tokenizer.json".into(), id, vocab_len }.into());
+        return Err(VocabError::IdOutOfRange {
+            what: "the last token of tokenizer.json".into(),
+            id,
+            vocab_len,
+        }
+        .into());
     }
     tokenizer.pad(config.vocab_len);
     let tensors = {
@@ -61,15 +79,30 @@ pub fn read(parts: DirectoryParts) -> Result<ModelFile, LoadError> {
         check::check(spec, &mut config, raws)?
     };
     if config.tied_head && !config_json.tied() {
-        return Err(LoadError::TensorMissing { name: names::HEAD.into(), architecture: spec.gguf_name });
+        return Err(LoadError::TensorMissing {
+            name: names::HEAD.into(),
+            architecture: spec.gguf_name,
+        });
     }
     let chat_template = template(parts.chat_template_jinja, chat_template)?;
     let shards = parts.shards.into_iter().map(|(_, shard)| shard).collect();
-    Ok(ModelFile { config, tokenizer, chat_template, name: None, tensors, shards })
+    Ok(ModelFile {
+        config,
+        tokenizer,
+        chat_template,
+        name: None,
+        tensors,
+        shards,
+    })
 }
 
-fn optional<'a, T: Deserialize<'a>>(file: &str, bytes: Option<&'a [u8]>) -> Result<Option<T>, LoadError> {
-    bytes.map(|bytes| json::parse(file, bytes, CONFIG_JSON_BYTES_MAX)).transpose()
+fn optional<'a, T: Deserialize<'a>>(
+    file: &str,
+    bytes: Option<&'a [u8]>,
+) -> Result<Option<T>, LoadError> {
+    bytes
+        .map(|bytes| json::parse(file, bytes, CONFIG_JSON_BYTES_MAX))
+        .transpose()
 }
 
 #[derive(Default, Deserialize)]
@@ -123,22 +156,33 @@ struct NamedTemplate<'a> {
     template: Cow<'a, str>,
 }
 
-fn template(file: Option<Vec<u8>>, field: Option<TemplateJson>) -> Result<Option<String>, LoadError> {
+fn template(
+    file: Option<Vec<u8>>,
+    field: Option<TemplateJson>,
+) -> Result<Option<String>, LoadError> {
     let found = match (file, field) {
         (Some(file), _) => match String::from_utf8(file) {
             Ok(text) => Some(text),
-            Err(_) => return Err(LoadError::NotUtf8 { what: "chat_template.jinja".into() }),
+            Err(_) => {
+                return Err(LoadError::NotUtf8 {
+                    what: "chat_template.jinja".into(),
+                });
+            }
         },
         (None, Some(TemplateJson::One(text))) => Some(text.into_owned()),
-        (None, Some(TemplateJson::Named(named))) => {
-            named.0.into_iter().find(|named| named.name == "default").map(|named| named.template.into_owned())
-        }
+        (None, Some(TemplateJson::Named(named))) => named
+            .0
+            .into_iter()
+            .find(|named| named.name == "default")
+            .map(|named| named.template.into_owned()),
         (None, None) => None,
     };
     match found {
-        Some(text) if text.len() > CHAT_TEMPLATE_BYTES_MAX => {
-            Err(LoadError::too_many("bytes of the chat template", text.len(), CHAT_TEMPLATE_BYTES_MAX))
-        }
+        Some(text) if text.len() > CHAT_TEMPLATE_BYTES_MAX => Err(LoadError::too_many(
+            "bytes of the chat template",
+            text.len(),
+            CHAT_TEMPLATE_BYTES_MAX,
+        )),
         found => Ok(found),
     }
 }
@@ -146,7 +190,11 @@ fn template(file: Option<Vec<u8>>, field: Option<TemplateJson>) -> Result<Option
 /// The tensors of all shards under their GGUF names.
 fn raw_tensors(parts: &DirectoryParts, tied: bool) -> Result<Vec<RawTensor<'_>>, LoadError> {
     if parts.shards.len() > SHARDS_MAX {
-        return Err(LoadError::too_many("shards", parts.shards.len(), SHARDS_MAX));
+        return Err(LoadError::too_many(
+            "shards",
+            parts.shards.len(),
+            SHARDS_MAX,
+        ));
     }
     let mut tensors = Vec::new();
     for (shard, (file, bytes)) in parts.shards.iter().enumerate() {
@@ -156,7 +204,8 @@ fn raw_tensors(parts: &DirectoryParts, tied: bool) -> Result<Vec<RawTensor<'_>>,
         check_index(index, parts, &mut tensors)?;
     }
     // A tied model's head is the embedding whatever else the file carries.
-    tensors.retain(|tensor| !names::is_derived(&tensor.name) && !(tied && tensor.name == names::HEAD));
+    tensors
+        .retain(|tensor| !names::is_derived(&tensor.name) && !(tied && tensor.name == names::HEAD));
     for tensor in &mut tensors {
         tensor.name = names::gguf_name(std::mem::take(&mut tensor.name));
     }
@@ -164,14 +213,26 @@ fn raw_tensors(parts: &DirectoryParts, tied: bool) -> Result<Vec<RawTensor<'_>>,
 }
 
 /// Checks that each tensor is in the shard the index names; sorts the tensors by name.
-fn check_index(index: &[u8], parts: &DirectoryParts, tensors: &mut [RawTensor]) -> Result<(), LoadError> {
+fn check_index(
+    index: &[u8],
+    parts: &DirectoryParts,
+    tensors: &mut [RawTensor],
+) -> Result<(), LoadError> {
     const FILE: &str = "model.safetensors.index.json";
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let index: IndexJson = json::parse(FILE, index, INDEX_JSON_BYTES_MAX)?;
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(index.weight_map.get());
-    let parsed = WeightMap { parts, tensors, fault: &mut fault }.deserialize(&mut json);
-    parsed.map_err(|source| LoadError::Json { file: FILE.into(), source })?;
+    let parsed = WeightMap {
+        parts,
+        tensors,
+        fault: &mut fault,
+    }
+    .deserialize(&mut json);
+    parsed.map_err(|source| LoadError::Json {
+        file: FILE.into(),
+        source,
+    })?;
     fault.map_or(Ok(()), Err)
 }
 
@@ -192,14 +253,23 @@ struct WeightMap<'i, 'a> {
 
 impl WeightMap<'_, '_> {
     fn compare(&self, name: &str, file: &str) -> Result<(), LoadError> {
-        let Ok(found) = self.tensors.binary_search_by(|tensor| (*tensor.name).cmp(name)) else {
+        let Ok(found) = self
+            .tensors
+            .binary_search_by(|tensor| (*tensor.name).cmp(name))
+        else {
             return Err(LoadError::missing(&format!("tensor {name} of {file}")));
         };
         let shard = &self.parts.shards[self.tensors[found].shard as usize].0;
         if shard == file {
             return Ok(());
         }
-        Err(LoadError::tensor(name, TensorFault::Shard { index: clip(file), shard: clip(shard) }))
+        Err(LoadError::tensor(
+            name,
+            TensorFault::Shard {
+                index: clip(file),
+                shard: clip(shard),
+            },
+        ))
     }
 }
 

@@ -30,13 +30,20 @@ pub(super) struct AddedToken {
 
 impl AddedToken {
     pub(super) fn strip(&self) -> Strip {
-        Strip { left: self.lstrip, right: self.rstrip }
+        Strip {
+            left: self.lstrip,
+            right: self.rstrip,
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), LoadError> {
         if self.single_word {
             let found = format!("single_word of {}", super::vocabulary::shown(&self.content));
-            return Err(LoadError::unsupported(&format!("{FILE}: added_tokens"), found, "tokens without it are"));
+            return Err(LoadError::unsupported(
+                &format!("{FILE}: added_tokens"),
+                found,
+                "tokens without it are",
+            ));
         }
         Ok(())
     }

@@ -11,13 +11,15 @@ use super::vocabulary;
 use crate::formats::limits::TOKENIZER_JSON_BYTES_MAX;
 use crate::formats::{LoadError, json};
 use crate::token::TokenId;
+use crate::tokenizer::bytes::{alphabet_tokens, fallback_tokens};
 use crate::tokenizer::ends;
 use crate::tokenizer::error::VocabError;
 use crate::tokenizer::normalizer::Normalizer;
 use crate::tokenizer::pre::PreTokenizer;
+use crate::tokenizer::scores::splits_at_blanks;
 use crate::tokenizer::special::{SpecialTokens, Strip};
 use crate::tokenizer::tokenizer::{
-    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer, alphabet_tokens, fallback_tokens, splits_at_blanks,
+    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer,
 };
 use crate::tokenizer::vocab::Vocab;
 
@@ -70,16 +72,21 @@ struct Model<'a> {
 impl Model<'_> {
     fn check(&self) -> Result<&RawValue, LoadError> {
         let key = format!("{FILE}: model");
-        let unsupported = |found: &str, supported: &str| Err(LoadError::unsupported(&key, found, supported));
+        let unsupported =
+            |found: &str, supported: &str| Err(LoadError::unsupported(&key, found, supported));
         match (self.r#type.as_deref(), self.merges) {
             (Some("BPE") | None, _) if self.dropout.is_some_and(|dropout| dropout > 0.0) => {
                 unsupported("dropout", "the same tokens every time are")
             }
-            (Some("BPE") | None, _) if [&self.continuing_subword_prefix, &self.end_of_word_suffix]
-                .iter()
-                .any(|affix| affix.as_deref().is_some_and(|affix| !affix.is_empty())) =>
+            (Some("BPE") | None, _)
+                if [&self.continuing_subword_prefix, &self.end_of_word_suffix]
+                    .iter()
+                    .any(|affix| affix.as_deref().is_some_and(|affix| !affix.is_empty())) =>
             {
-                unsupported("an affix of subwords", "byte-level BPE and SentencePiece's are")
+                unsupported(
+                    "an affix of subwords",
+                    "byte-level BPE and SentencePiece's are",
+                )
             }
             (Some("BPE") | None, Some(merges)) => Ok(merges),
             (None, None) => Err(LoadError::missing(&format!("{key}: merges"))),
@@ -92,7 +99,13 @@ impl Model<'_> {
 /// Reads the tokenizer.
 pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
     let file: TokenizerJson = json::parse(FILE, parts.tokenizer_json, TOKENIZER_JSON_BYTES_MAX)?;
-    let TokenizerJson { added_tokens, normalizer, pre_tokenizer, post_processor, model } = file;
+    let TokenizerJson {
+        added_tokens,
+        normalizer,
+        pre_tokenizer,
+        post_processor,
+        model,
+    } = file;
     let merges = model.check()?;
     let mut pipeline = Pipeline::default();
     normalizer.map_or(Ok(()), |part| pipeline.normalizer(part, 0))?;
@@ -106,7 +119,10 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
 
     let find = |text: Option<&str>| text.and_then(|text| vocab.find_any(text.as_bytes()));
     let add_bos = prefix.is_some() || (parts.add_bos && parts.bos_text.is_some());
-    let stated_bos = parts.bos_id.filter(|id| *id < vocab.len() as u64).map(|id| id as u32);
+    let stated_bos = parts
+        .bos_id
+        .filter(|id| *id < vocab.len() as u64)
+        .map(|id| id as u32);
     let bos = find(prefix.as_deref().or(parts.bos_text.as_deref())).or(stated_bos);
     let eos = find(parts.eos_text.as_deref());
     let unknown = find(model.unk_token.as_deref());
@@ -130,7 +146,11 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
         })
     } else {
         let supported = "byte-level BPE and SentencePiece's blanks are";
-        return Err(LoadError::unsupported(FILE, "BPE over plain characters", supported));
+        return Err(LoadError::unsupported(
+            FILE,
+            "BPE over plain characters",
+            supported,
+        ));
     };
     let ends = end_ids(&mut vocab, &algorithm, eos, &parts.end_ids)?;
     let strip = |id: u32| match added.binary_search_by_key(&u64::from(id), |token| token.id) {
@@ -151,12 +171,22 @@ pub(crate) fn from_json(parts: JsonParts) -> Result<Tokenizer, LoadError> {
 }
 
 /// The tokens that end an answer, rising: those the files list, or those whose texts say so.
-fn end_ids(vocab: &mut Vocab, algorithm: &Algorithm, eos: Option<u32>, listed: &[u64]) -> Result<Vec<u32>, LoadError> {
+fn end_ids(
+    vocab: &mut Vocab,
+    algorithm: &Algorithm,
+    eos: Option<u32>,
+    listed: &[u64],
+) -> Result<Vec<u32>, LoadError> {
     let mut ends: Vec<u32> = eos.into_iter().collect();
     for id in listed {
         if *id >= vocab.len() as u64 {
             let [id, vocab_len] = [*id, vocab.len() as u64];
-            return Err(VocabError::IdOutOfRange { what: "eos_token_id".into(), id, vocab_len }.into());
+            return Err(VocabError::IdOutOfRange {
+                what: "eos_token_id".into(),
+                id,
+                vocab_len,
+            }
+            .into());
         }
         ends.push(*id as u32);
     }

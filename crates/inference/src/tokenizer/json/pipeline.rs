@@ -12,8 +12,8 @@ use crate::tokenizer::pattern::Pattern;
 use crate::tokenizer::pre::{STEPS_MAX, Step};
 use crate::tokenizer::tokenizer::{BLANK, BlankPrefix};
 
-/// Bytes of one part. The longest in use, DeepSeek's patterns, has 5,000.
-const PART_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one part with all it holds. The longest in use, DeepSeek's patterns, has 5,000.
+const PART_BYTES_MAX: usize = 16 << 10;
 
 /// What becomes of a text before it is merged.
 #[derive(Default)]
@@ -45,7 +45,11 @@ fn unsupported(part: &str, found: &str, supported: &str) -> LoadError {
 
 fn type_of(part: &RawValue) -> Result<String, LoadError> {
     if part.get().len() > PART_BYTES_MAX {
-        return Err(LoadError::too_many(&format!("{FILE}: bytes of a part"), part.get().len(), PART_BYTES_MAX));
+        return Err(LoadError::too_many(
+            &format!("{FILE}: bytes of a part"),
+            part.get().len(),
+            PART_BYTES_MAX,
+        ));
     }
     Ok(parse_part::<Typed>(FILE, part.get())?.r#type)
 }
@@ -72,7 +76,10 @@ impl Pipeline {
         match &*type_of(part)? {
             "Sequence" if depth == 0 => {
                 let Sequence { normalizers } = parse_part(FILE, part.get())?;
-                normalizers.0.into_iter().try_for_each(|part| self.normalizer(part, depth + 1))
+                normalizers
+                    .0
+                    .into_iter()
+                    .try_for_each(|part| self.normalizer(part, depth + 1))
             }
             "NFC" => {
                 self.normalizer = Some(Normalizer::Nfc);
@@ -83,14 +90,25 @@ impl Pipeline {
                     self.blank_prefix = Some(BlankPrefix::Always);
                     Ok(())
                 }
-                Prepend { prepend } => Err(unsupported(PART, &format!("Prepend of {prepend:?}"), supported)),
+                Prepend { prepend } => Err(unsupported(
+                    PART,
+                    &format!("Prepend of {prepend:?}"),
+                    supported,
+                )),
             },
             "Replace" => match parse_part(FILE, part.get())? {
-                Replace { pattern: PatternJson::String(from), content } if from == " " && content == BLANK => {
+                Replace {
+                    pattern: PatternJson::String(from),
+                    content,
+                } if from == " " && content == BLANK => {
                     self.blanks = true;
                     Ok(())
                 }
-                _ => Err(unsupported(PART, "another Replace than of blanks", supported)),
+                _ => Err(unsupported(
+                    PART,
+                    "another Replace than of blanks",
+                    supported,
+                )),
             },
             other => Err(unsupported(PART, other, supported)),
         }
@@ -117,10 +135,16 @@ impl Pipeline {
         match &*type_of(part)? {
             "Sequence" if depth == 0 => {
                 let Sequence { pretokenizers } = parse_part(FILE, part.get())?;
-                return pretokenizers.0.into_iter().try_for_each(|part| self.pre_tokenizer(part, depth + 1));
+                return pretokenizers
+                    .0
+                    .into_iter()
+                    .try_for_each(|part| self.pre_tokenizer(part, depth + 1));
             }
             "ByteLevel" => {
-                let ByteLevel { add_prefix_space, use_regex } = parse_part(FILE, part.get())?;
+                let ByteLevel {
+                    add_prefix_space,
+                    use_regex,
+                } = parse_part(FILE, part.get())?;
                 self.byte_level = true;
                 self.add_prefix_space |= add_prefix_space;
                 if use_regex.unwrap_or(true) {
@@ -128,8 +152,12 @@ impl Pipeline {
                 }
             }
             "Digits" => match parse_part(FILE, part.get())? {
-                Digits { individual_digits: true } => self.steps.push(Step::SingleDigits),
-                Digits { individual_digits: false } => self.steps.push(Step::Pattern(Pattern::new(r"\p{N}+")?)),
+                Digits {
+                    individual_digits: true,
+                } => self.steps.push(Step::SingleDigits),
+                Digits {
+                    individual_digits: false,
+                } => self.steps.push(Step::Pattern(Pattern::new(r"\p{N}+")?)),
             },
             "Split" => self.steps.push(split(part)?),
             "Metaspace" => self.metaspace(part)?,
@@ -149,9 +177,18 @@ impl Pipeline {
             add_prefix_space: Option<bool>,
             split: Option<bool>,
         }
-        let Metaspace { replacement, prepend_scheme, add_prefix_space, split } = parse_part(FILE, part.get())?;
+        let Metaspace {
+            replacement,
+            prepend_scheme,
+            add_prefix_space,
+            split,
+        } = parse_part(FILE, part.get())?;
         if replacement != BLANK || split.unwrap_or(true) {
-            return Err(unsupported("pre_tokenizer", "Metaspace that splits", "Metaspace with ▁ and split: false is"));
+            return Err(unsupported(
+                "pre_tokenizer",
+                "Metaspace that splits",
+                "Metaspace with ▁ and split: false is",
+            ));
         }
         self.blanks = true;
         self.prefix_if_missing = true;
@@ -178,16 +215,28 @@ fn split(part: &RawValue) -> Result<Step, LoadError> {
         #[serde(default)]
         invert: bool,
     }
-    let Split { pattern, behavior, invert } = parse_part(FILE, part.get())?;
+    let Split {
+        pattern,
+        behavior,
+        invert,
+    } = parse_part(FILE, part.get())?;
     let PatternJson::Regex(pattern) = pattern else {
-        return Err(unsupported("pre_tokenizer", "Split at a string", "Split by a regular expression is"));
+        return Err(unsupported(
+            "pre_tokenizer",
+            "Split at a string",
+            "Split by a regular expression is",
+        ));
     };
     let step = Step::from_pattern(&pattern)?;
     match (&*behavior, invert) {
         ("Isolated", _) => Ok(step),
         // "Remove what does not match": known patterns match everything, so nothing is removed.
         ("Removed", true) if step.covers_text() => Ok(step),
-        _ => Err(unsupported("pre_tokenizer", &format!("Split with {behavior}"), "Split with Isolated is")),
+        _ => Err(unsupported(
+            "pre_tokenizer",
+            &format!("Split with {behavior}"),
+            "Split with Isolated is",
+        )),
     }
 }
 
@@ -228,9 +277,17 @@ pub(super) fn prefix_token(part: &RawValue, depth: usize) -> Result<Option<Strin
             let mut before: Vec<String> = before.collect();
             match before.len() {
                 0 | 1 => Ok(before.pop()),
-                _ => Err(unsupported(PART, "a template that begins with two tokens", "one begin token is")),
+                _ => Err(unsupported(
+                    PART,
+                    "a template that begins with two tokens",
+                    "one begin token is",
+                )),
             }
         }
-        other => Err(unsupported(PART, other, "TemplateProcessing and ByteLevel are")),
+        other => Err(unsupported(
+            PART,
+            other,
+            "TemplateProcessing and ByteLevel are",
+        )),
     }
 }

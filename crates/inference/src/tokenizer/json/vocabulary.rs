@@ -13,9 +13,9 @@ use super::build::FILE;
 use crate::formats::json::custom;
 use crate::formats::limits::{MERGES_MAX, VOCAB_MAX, VOCAB_TEXT_BYTES_MAX};
 use crate::formats::{LoadError, clip};
+use crate::tokenizer::bytes::byte_of;
 use crate::tokenizer::error::VocabError;
 use crate::tokenizer::merges::MergeTable;
-use crate::tokenizer::tokenizer::byte_of;
 use crate::tokenizer::vocab::{Texts, TokenKind, Vocab};
 
 /// Token texts in the order of the file.
@@ -29,33 +29,55 @@ struct Collected {
 impl Collected {
     fn push(&mut self, id: u64, text: &str) -> Result<(), LoadError> {
         if id >= VOCAB_MAX as u64 {
-            return Err(VocabError::IdOutOfRange { what: "a token's id".into(), id, vocab_len: VOCAB_MAX as u64 }.into());
+            return Err(VocabError::IdOutOfRange {
+                what: "a token's id".into(),
+                id,
+                vocab_len: VOCAB_MAX as u64,
+            }
+            .into());
         }
         if self.text.len() + text.len() > VOCAB_TEXT_BYTES_MAX {
             let found = self.text.len() + text.len();
-            return Err(LoadError::too_many("bytes of token texts", found, VOCAB_TEXT_BYTES_MAX));
+            return Err(LoadError::too_many(
+                "bytes of token texts",
+                found,
+                VOCAB_TEXT_BYTES_MAX,
+            ));
         }
         // Both are below VOCAB_TEXT_BYTES_MAX.
-        self.tokens.push((id as u32, self.text.len() as u32, text.len() as u32));
+        self.tokens
+            .push((id as u32, self.text.len() as u32, text.len() as u32));
         self.text.extend_from_slice(text.as_bytes());
         Ok(())
     }
 }
 
 /// The vocabulary: the model's tokens and the added ones. Ids without a token become unused tokens.
-pub(super) fn read(vocab: &RawValue, added: &[AddedToken], byte_fallback: bool) -> Result<Vocab, LoadError> {
+pub(super) fn read(
+    vocab: &RawValue,
+    added: &[AddedToken],
+    byte_fallback: bool,
+) -> Result<Vocab, LoadError> {
     let mut collected = Collected::default();
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(vocab.get());
-    let parsed = VocabMap { collected: &mut collected, fault: &mut fault }.deserialize(&mut json);
+    let parsed = VocabMap {
+        collected: &mut collected,
+        fault: &mut fault,
+    }
+    .deserialize(&mut json);
     if let Some(fault) = fault {
         return Err(fault);
     }
-    parsed.map_err(|source| LoadError::Json { file: FILE.into(), source })?;
+    parsed.map_err(|source| LoadError::Json {
+        file: FILE.into(),
+        source,
+    })?;
     collected.tokens.sort_unstable();
     let known = collected.tokens.len();
     for token in added {
-        let found = collected.tokens[..known].binary_search_by_key(&token.id, |(id, ..)| u64::from(*id));
+        let found =
+            collected.tokens[..known].binary_search_by_key(&token.id, |(id, ..)| u64::from(*id));
         match found {
             Err(_) => collected.push(token.id, &token.content)?,
             Ok(index) => {
@@ -68,15 +90,29 @@ pub(super) fn read(vocab: &RawValue, added: &[AddedToken], byte_fallback: bool) 
         }
     }
     collected.tokens.sort_unstable();
-    if let Some(twice) = collected.tokens.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(VocabError::SameId { id: twice[0].0.into() }.into());
+    if let Some(twice) = collected
+        .tokens
+        .windows(2)
+        .find(|pair| pair[0].0 == pair[1].0)
+    {
+        return Err(VocabError::SameId {
+            id: twice[0].0.into(),
+        }
+        .into());
     }
     arrange(&collected, added, byte_fallback)
 }
 
 /// Texts by rising id in a buffer of their own, and what each token is for.
-fn arrange(collected: &Collected, added: &[AddedToken], byte_fallback: bool) -> Result<Vocab, LoadError> {
-    let len = collected.tokens.last().map_or(0, |(id, ..)| *id as usize + 1);
+fn arrange(
+    collected: &Collected,
+    added: &[AddedToken],
+    byte_fallback: bool,
+) -> Result<Vocab, LoadError> {
+    let len = collected
+        .tokens
+        .last()
+        .map_or(0, |(id, ..)| *id as usize + 1);
     let mut texts = Vec::with_capacity(collected.text.len());
     let mut starts = Vec::with_capacity(len + 1);
     let mut kinds = vec![TokenKind::Unused; len];
@@ -86,13 +122,29 @@ fn arrange(collected: &Collected, added: &[AddedToken], byte_fallback: bool) -> 
         let text = &collected.text[*start as usize..(start + text_len) as usize];
         texts.extend_from_slice(text);
         let is_byte = byte_fallback && byte_of(text).is_some();
-        kinds[*id as usize] = if is_byte { TokenKind::Byte } else { TokenKind::Normal };
+        kinds[*id as usize] = if is_byte {
+            TokenKind::Byte
+        } else {
+            TokenKind::Normal
+        };
     }
     starts.push(texts.len() as u32);
     for token in added {
-        kinds[token.id as usize] = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
+        kinds[token.id as usize] = if token.special {
+            TokenKind::Control
+        } else {
+            TokenKind::UserDefined
+        };
     }
-    Vocab::new(Texts { texts: Arc::new(texts), base: 0, starts, gap: 0 }, kinds)
+    Vocab::new(
+        Texts {
+            texts: Arc::new(texts),
+            base: 0,
+            starts,
+            gap: 0,
+        },
+        kinds,
+    )
 }
 
 /// `{"text": id, ...}`.
@@ -149,14 +201,21 @@ pub(super) fn merges(merges: &RawValue, vocab: &Vocab) -> Result<MergeTable, Loa
     let parsed = MergeList(&mut push).deserialize(&mut json);
     match (fault, parsed) {
         (Some(fault), _) => Err(fault),
-        (None, Err(source)) => Err(LoadError::Json { file: FILE.into(), source }),
+        (None, Err(source)) => Err(LoadError::Json {
+            file: FILE.into(),
+            source,
+        }),
         (None, Ok(())) => Ok(table),
     }
 }
 
 /// At least as many as there are merges, without parsing them: each has two quotes, or four if it is a pair.
 fn merges_max(json: &str) -> usize {
-    let first = json.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
+    let first = json
+        .trim_start()
+        .strip_prefix('[')
+        .unwrap_or_default()
+        .trim_start();
     let quotes_each = if first.starts_with('[') { 4 } else { 2 };
     json.bytes().filter(|byte| *byte == b'"').count() / quotes_each
 }
@@ -209,7 +268,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
                 f.write_str("a pair of tokens")
             }
 
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Merge<'de>, E> {
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                text: &'de str,
+            ) -> Result<Merge<'de>, E> {
                 Ok(Merge::Joined(Text(Cow::Borrowed(text))))
             }
 
@@ -218,9 +280,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge<'de>, A::Error> {
-                let (Some(left), Some(right), None) =
-                    (seq.next_element()?, seq.next_element()?, seq.next_element::<Text>()?)
-                else {
+                let (Some(left), Some(right), None) = (
+                    seq.next_element()?,
+                    seq.next_element()?,
+                    seq.next_element::<Text>()?,
+                ) else {
                     return Err(custom("a merge that is no pair of tokens"));
                 };
                 Ok(Merge::Pair(left, right))
