@@ -23,7 +23,7 @@ pub enum ExitCode {
     Model = 4,
     /// The address cannot be listened on.
     Bind = 5,
-    /// A second ctrl-c.
+    /// A second ctrl-c, or the first one during `spindle run`.
     Interrupted = 130,
 }
 
@@ -107,7 +107,7 @@ pub enum Error {
     /// A file or socket failed in a way without a name of its own.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A second ctrl-c.
+    /// Ctrl-c, where nothing is left to finish.
     #[error("interrupted")]
     Interrupted,
 }

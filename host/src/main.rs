@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     if error.is_closed_pipe() {
         return spindle::ExitCode::Ok.into();
     }
+    if matches!(error, spindle::Error::Interrupted) {
+        // Whoever pressed the keys knows.
+        return error.exit_code().into();
+    }
     anstream::eprintln!("{ERROR}Error:{ERROR:#} {error}");
     if let Some(hint) = error.hint() {
         anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");

@@ -16,10 +16,14 @@ use crate::precompiled::Precompiled;
 use crate::store::Ctx;
 use crate::{ApiSettings, Inference};
 
-/// Core instances, memories and tables of one component: the guest, WASI's shims and adapters.
+/// Core instances and tables of one component: the guest and the shims around it.
 const CORE_INSTANCES_EACH: u32 = 8;
-const MEMORIES_EACH: u32 = 2;
 const TABLES_EACH: u32 = 4;
+/// One linear memory. Each reserves 4 GiB of addresses, which cost nothing but are not endless.
+const MEMORIES_EACH: u32 = 1;
+/// Wasm's part of a stack, and the whole of it: host functions run on the rest.
+const WASM_STACK_BYTES: usize = 512 << 10;
+const STACK_BYTES: usize = 2 << 20;
 /// Stays resident when an instance ends, so that the next one need not fault it in.
 /// 256 KiB leaves 177 MB resident after 500 streams, 0 costs page faults in each request.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
@@ -54,6 +58,8 @@ impl Runtime {
     ) -> wasmtime::Result<Self> {
         let mut config = spindle_wasm_config::config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&limits)));
+        config.max_wasm_stack(WASM_STACK_BYTES);
+        config.async_stack_size(STACK_BYTES);
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         // Rust's standard library speaks WASI 0.2, the HTTP half of a guest 0.3.

@@ -12,7 +12,11 @@
 //!
 //! It is a package of its own because WASI's generics take long to compile.
 
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
 mod activity;
+#[allow(unsafe_code, missing_docs, reason = "made by a macro")]
 mod bindings;
 mod body;
 mod cpu;

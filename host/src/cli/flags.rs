@@ -1,6 +1,6 @@
 //! The flags, one field each, as typed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -97,12 +97,10 @@ pub struct SamplingFlags {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
     /// Where to listen [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = socket_address, help_heading = "Network")]
     pub listen: Option<SocketAddr>,
     /// Address to listen on, for those who know it by this name
-    #[arg(
-        long,
-        value_name = "ADDR",
+    #[arg(long, value_name = "ADDR", value_parser = ip_address,
         conflicts_with = "listen",
         help_heading = "Network"
     )]
@@ -171,6 +169,22 @@ pub enum ColorChoice {
     On,
     /// Never
     Off,
+}
+
+/// The one name that means the same everywhere; others would need a look-up before there is a server.
+fn numeric(text: &str) -> String {
+    match text.strip_prefix("localhost") {
+        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    numeric(text).parse()
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, AddrParseError> {
+    numeric(text).parse()
 }
 
 fn size(text: &str) -> Result<u64, sizes::BadSize> {

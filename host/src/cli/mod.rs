@@ -18,6 +18,17 @@ use crate::Error;
 use crate::logging;
 pub use flags::{ColorChoice, ModelFlags, RunFlags, SamplingFlags, ServeFlags};
 
+/// Threads that tokenise long texts and the like: more of them would only take turns.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+/// The threads that carry bytes and run components.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+}
+
 /// What `--help` opens with.
 #[derive(Parser)]
 #[command(
@@ -193,6 +204,24 @@ mod tests {
             (flags.model.threads, flags.trusted_proxy.len()),
             (Some(2), 2)
         );
+    }
+
+    #[test]
+    fn localhost_is_an_address() {
+        for line in [
+            &["serve", "--listen", "localhost:9"][..],
+            &["serve", "--host", "localhost", "--port", "9"],
+        ] {
+            let Ok(Cli {
+                verb: Verb::Serve(flags),
+            }) = parse(line)
+            else {
+                panic!("refused")
+            };
+            let settings = crate::settings::serve(&flags).unwrap();
+            assert_eq!(settings.listen.to_string(), "127.0.0.1:9");
+        }
+        assert!(parse(&["serve", "--host", "localhost.example"]).is_err());
     }
 
     #[test]

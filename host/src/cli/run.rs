@@ -27,9 +27,7 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 pub fn run(flags: &RunFlags) -> Result<(), Error> {
     let settings = settings::run(flags)?;
     let prompt = prompt(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = super::runtime()?;
     let result = runtime.block_on(answer(settings, flags.system.as_deref(), &prompt));
     runtime.shutdown_background();
     result

@@ -22,9 +22,7 @@ use crate::{Error, embedded, server, sizes};
 /// Runs the server until it is told to stop.
 pub fn serve(flags: &ServeFlags) -> Result<(), Error> {
     let settings = settings::serve(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = super::runtime()?;
     let result = runtime.block_on(serve_until_stopped(settings));
     // A model that is still being loaded need not be waited for.
     runtime.shutdown_background();

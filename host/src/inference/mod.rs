@@ -187,3 +187,166 @@ fn invalid(param: &str, message: String) -> ErrorCode {
         message,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use futures_util::StreamExt;
+    use spindle_runtime::generation::{Event, Prompt, PromptDetail, Sampling};
+    use spindle_runtime::types::Lane;
+
+    use super::*;
+    use crate::cli::ServeFlags;
+    use crate::health::Load;
+    use crate::{model, settings};
+
+    /// On a machine that does other things too.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn demo() -> (Engine, Health) {
+        let settings = settings::serve(&ServeFlags::default()).unwrap().model;
+        let (engine, health) = (Engine::default(), Health::default());
+        let loaded = model::load_aside(settings).await.expect("the demo model");
+        let _started = engine.start(loaded, &health).unwrap();
+        (engine, health)
+    }
+
+    fn request(max_tokens: u32) -> Request {
+        Request {
+            model: "spindle-demo".into(),
+            prompt: Prompt::Text("Once upon a time".into()),
+            max_tokens: Some(max_tokens),
+            min_tokens: 0,
+            ignore_eos: true,
+            stop: Vec::new(),
+            sampling: Sampling {
+                temperature: 0.0,
+                top_k: 0,
+                top_p: 1.0,
+                min_p: 0.0,
+                typical_p: 1.0,
+                repeat_penalty: 1.0,
+                frequency_penalty: 0.0,
+                presence_penalty: 0.0,
+                logit_bias: Vec::new(),
+                seed: 0,
+                choice_index: 0,
+            },
+            logprobs: None,
+            prompt_detail: PromptDetail::Count,
+            lane: Lane::Interactive,
+            tenant: "default".into(),
+        }
+    }
+
+    async fn idle(health: &Health) {
+        let start = Instant::now();
+        while health.load() != Load::default() {
+            assert!(start.elapsed() < PATIENCE, "{:?}", health.load());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_generation_tells_its_prompt_then_its_tokens_then_its_end() {
+        let (engine, health) = demo().await;
+        let events: Vec<_> = engine.generate(request(5)).await.unwrap().collect().await;
+        let kinds: String = events
+            .iter()
+            .map(|event| match event {
+                Event::Prompt(_) => 'p',
+                Event::Token(_) => 't',
+                Event::Finished(_) => 'f',
+                Event::Failed(_) => 'x',
+            })
+            .collect();
+        assert_eq!(kinds, "ptttttf");
+        idle(&health).await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_generation_frees_its_place() {
+        let (engine, health) = demo().await;
+        let mut events = engine.generate(request(1000)).await.unwrap();
+        assert!(matches!(events.next().await, Some(Event::Prompt(_))));
+        drop(events);
+        idle(&health).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_what_runs_and_the_next_is_served() {
+        let (engine, health) = demo().await;
+        let whole = || async {
+            let events: Vec<_> = engine.generate(request(5)).await.unwrap().collect().await;
+            format!("{events:?}")
+                .split("Finished")
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        let before = whole().await;
+        let mut running = engine.generate(request(1000)).await.unwrap();
+        assert!(matches!(running.next().await, Some(Event::Prompt(_))));
+        engine.serving.get().unwrap().mail.send(Command::Panic);
+        let last = running.fold(None, async |_, event| Some(event)).await;
+        assert!(
+            matches!(last, Some(Event::Failed(ErrorCode::Internal(_)))),
+            "{last:?}"
+        );
+        idle(&health).await;
+        assert_eq!(whole().await, before);
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_asks_is_checked() {
+        let (engine, _health) = demo().await;
+        let other = Request {
+            model: "other".into(),
+            ..request(5)
+        };
+        assert!(matches!(
+            engine.generate(other).await.err(),
+            Some(ErrorCode::ModelNotFound(_))
+        ));
+        let tokens = Request {
+            prompt: Prompt::Tokens(vec![u32::MAX]),
+            ..request(5)
+        };
+        assert!(matches!(
+            engine.generate(tokens).await.err(),
+            Some(ErrorCode::InvalidArgument(_))
+        ));
+        let long = Request {
+            prompt: Prompt::Text("word ".repeat(100_000)),
+            ..request(5)
+        };
+        assert!(matches!(
+            engine.generate(long).await.err(),
+            Some(ErrorCode::ContextExceeded(_))
+        ));
+        let id = || "spindle-demo".to_owned();
+        assert!(matches!(
+            engine.decode(id(), vec![u32::MAX]).await,
+            Err(ErrorCode::InvalidArgument(_))
+        ));
+        let tokens = engine
+            .encode(id(), "Once upon a time".into(), false)
+            .await
+            .unwrap();
+        assert_eq!(
+            engine.decode(id(), tokens).await.unwrap(),
+            b"Once upon a time"
+        );
+    }
+
+    #[tokio::test]
+    async fn without_a_model_there_is_none() {
+        let engine = Engine::default();
+        assert!(engine.models().is_empty());
+        assert!(matches!(
+            engine.generate(request(1)).await.err(),
+            Some(ErrorCode::ModelNotFound(_))
+        ));
+    }
+}

@@ -56,6 +56,9 @@ pub enum Command {
     Cancel(SequenceKey),
     /// A reader has caught up.
     Resume(SequenceKey),
+    /// Break.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Where commands are sent.
@@ -207,6 +210,8 @@ impl InferenceThread {
             Command::Resume(key) if key.scheduler == self.generation => {
                 self.scheduler.resume(key.id)
             }
+            #[cfg(test)]
+            Command::Panic => panic!("asked to"),
             // Of a scheduler that is gone.
             Command::Cancel(_) | Command::Resume(_) => {}
         }

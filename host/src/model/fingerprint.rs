@@ -16,28 +16,39 @@ use spindle_runtime::models::{ModelInfo, SamplingDefaults};
 /// Raised when a change of the engine may change a bit of an answer.
 const DEFINITION_VERSION: u32 = 1;
 
-/// Computes the fingerprint on a thread of its own; the demo model's is there in a moment.
-pub fn in_background(
+/// Files below this are hashed before the first request could ask.
+const AT_ONCE_BYTES_MAX: usize = 8 << 20;
+
+/// Computes the fingerprint: at once where that takes a few milliseconds, else on a thread of its own.
+pub fn start(
     shards: Vec<Bytes>,
     info: &ModelInfo,
     settings: &SchedulerSettings,
 ) -> io::Result<Arc<OnceLock<String>>> {
+    let rest = rest(info, settings);
+    let bytes: usize = shards.iter().map(|shard| (**shard).as_ref().len()).sum();
+    let compute = move || combine(&content(&shards), &rest);
+    if bytes <= AT_ONCE_BYTES_MAX {
+        return Ok(Arc::new(OnceLock::from(compute())));
+    }
     let fingerprint = Arc::new(OnceLock::new());
     let result = fingerprint.clone();
-    let rest = rest(info, settings);
     thread::Builder::new()
         .name("fingerprint".into())
         .spawn(move || {
-            let mut hash = Sha256::new();
-            for shard in &shards {
-                let bytes = (**shard).as_ref();
-                hash.update((bytes.len() as u64).to_le_bytes());
-                hash.update(bytes);
-            }
-            let first = result.set(combine(&hash.finalize().into(), &rest)).is_ok();
-            debug_assert!(first, "computed once");
+            result.get_or_init(compute);
         })?;
     Ok(fingerprint)
+}
+
+fn content(shards: &[Bytes]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for shard in shards {
+        let bytes = (**shard).as_ref();
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
 }
 
 fn combine(content: &[u8; 32], rest: &[u8]) -> String {

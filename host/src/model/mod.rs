@@ -97,7 +97,7 @@ fn load(settings: &ModelSettings) -> Result<LoadedModel, Error> {
         has_template: info.chat_template.is_some()
             || settings.chat_template == ChatTemplate::ChatMl,
     };
-    let fingerprint = fingerprint::in_background(shards, &info, &scheduler)?;
+    let fingerprint = fingerprint::start(shards, &info, &scheduler)?;
     Ok(LoadedModel {
         model,
         settings: scheduler,
