@@ -118,6 +118,31 @@ fn attention_equals_the_definition_for_all_shapes() {
 }
 
 #[test]
+fn prompts_equal_the_definition_across_pages_and_spans() {
+    let mut random = Random(11);
+    for (group, context, tokens) in [
+        (1, 40, 40),
+        (3, 100, 67),
+        (2, 530, 45),
+        (5, 1040, 33),
+        (8, 70, 21),
+    ] {
+        let case = case(&mut random, KvType::F16, 64, group, context, tokens);
+        let mut expected = vec![0.0; tokens * group * 64];
+        case.run(Isa::Scalar, 0..tokens, context - tokens, &mut expected);
+        for isa in Isa::available() {
+            let mut found = vec![0.0; expected.len()];
+            case.run(isa, 0..tokens, context - tokens, &mut found);
+            assert_same(
+                &found,
+                &expected,
+                &format!("{} {tokens} of {context}, {group} heads", isa.name()),
+            );
+        }
+    }
+}
+
+#[test]
 fn chunks_and_spans_taken_alone_change_nothing() {
     let mut random = Random(8);
     let (head_dim, group, context, tokens) = (64, 3, 1300, 9);

@@ -1,7 +1,7 @@
-//! Attention for any [`Wide`]: the query heads of one KV head as the rows of small products.
+//! Attention for any [`Wide`]: the query heads of one KV head, times some tokens, as the rows of small products.
 //!
-//! - [`Wide::QUERIES`] heads of one token share every load of keys and values; the rest of a group goes one at a time.
-//! - Scores beyond the visible positions of the last page are computed and then overwritten with -inf: exp makes them +0, which changes no sum.
+//! - Up to [`Wide::QUERIES`] rows share every load of keys and values.
+//! - Scores beyond the visible positions of a row are computed and then overwritten with -inf: exp makes them +0, which changes no sum.
 //!   Values are folded for visible positions only.
 
 use super::wide::Wide;
@@ -14,6 +14,9 @@ use crate::{ColumnsMut, HEAD_DIM_MAX, KvShape, KvType, PAGE_TOKENS};
 use core::ops::Range;
 use half::f16;
 
+/// Tokens whose states are kept at once: their rows fill whole tiles, and their queries and states stay in the second-level cache.
+const TOKENS: usize = 16;
+
 #[inline(always)]
 pub(super) fn attention<S: Wide>(
     s: S,
@@ -25,52 +28,58 @@ pub(super) fn attention<S: Wide>(
     out: &mut ColumnsMut<'_>,
 ) {
     let head_dim = context.kv.shape().head_dim;
-    let (len, states) = (
-        span_state_len(head_dim),
-        queries.group * span_state_len(head_dim),
-    );
+    let len = span_state_len(head_dim);
+    let states = tokens.len().min(TOKENS) * queries.group * len;
     let (mut state, mut next) = (
         core::mem::take(&mut scratch.state),
         core::mem::take(&mut scratch.next),
     );
     state.resize(states, 0.0);
     next.resize(states, 0.0);
-    for (token, position) in tokens.zip(position..) {
+    for first in tokens.clone().step_by(TOKENS) {
+        let block = first..(first + TOKENS).min(tokens.end);
+        let position = position + (first - tokens.start);
+        let states = &mut state[..block.len() * queries.group * len];
         span(
             s,
             context,
             queries,
-            token..token + 1,
+            block.clone(),
             position,
             0,
             scratch,
-            &mut state,
+            states,
         );
-        for index in 1..span_count(position) {
+        for index in 1..span_count(position + block.len() - 1) {
+            // The tokens before this one see nothing of the span.
+            let from = (index * SPAN).saturating_sub(position);
+            let states = &mut states[from * queries.group * len..];
+            let next = &mut next[..states.len()];
             span(
                 s,
                 context,
                 queries,
-                token..token + 1,
-                position,
+                block.start + from..block.end,
+                position + from,
                 index,
                 scratch,
-                &mut next,
+                next,
             );
-            for (state, next) in state.chunks_exact_mut(len).zip(next.chunks_exact(len)) {
+            for (state, next) in states.chunks_exact_mut(len).zip(next.chunks_exact(len)) {
                 merge(state, next);
             }
         }
-        for (state, out) in state
-            .chunks_exact(len)
-            .zip(out.row_mut(token).chunks_exact_mut(head_dim))
-        {
-            finish(state, out);
+        for (token, states) in block.zip(states.chunks_exact(queries.group * len)) {
+            let out = out.row_mut(token).chunks_exact_mut(head_dim);
+            for (state, out) in states.chunks_exact(len).zip(out) {
+                finish(state, out);
+            }
         }
     }
     (scratch.state, scratch.next) = (state, next);
 }
 
+/// One span of some tokens, all of which see something of it: `states` is `[tokens, group, span_state_len]`.
 #[allow(clippy::too_many_arguments, reason = "mirrors the definition")]
 #[inline(always)]
 pub(super) fn span<S: Wide>(
@@ -83,125 +92,133 @@ pub(super) fn span<S: Wide>(
     scratch: &mut AttentionScratch,
     states: &mut [f32],
 ) {
-    let head_dim = context.kv.shape().head_dim;
-    let (len, group) = (span_state_len(head_dim), queries.group);
+    let len = span_state_len(context.kv.shape().head_dim);
     scratch.scores.resize(S::QUERIES * SPAN, 0.0);
-    for ((token, position), states) in tokens
-        .zip(position..)
-        .zip(states.chunks_exact_mut(group * len))
-    {
-        let visible = (position + 1 - index * SPAN).min(SPAN);
-        let pages = &context.pages[index * SPAN_PAGES..][..visible.div_ceil(PAGE_TOKENS)];
-        let q = &queries.q[token * queries.stride + queries.column..][..group * head_dim];
-        let mut head = 0;
-        while head + S::QUERIES <= group {
-            match S::QUERIES {
-                3 => heads::<S, 3>(
-                    s,
-                    context,
-                    pages,
-                    visible,
-                    &q[head * head_dim..],
-                    &mut scratch.scores,
-                    &mut states[head * len..],
-                ),
-                4 => heads::<S, 4>(
-                    s,
-                    context,
-                    pages,
-                    visible,
-                    &q[head * head_dim..],
-                    &mut scratch.scores,
-                    &mut states[head * len..],
-                ),
-                _ => unreachable!("a number this file knows"),
-            }
-            head += S::QUERIES;
-        }
-        while head + 2 <= group {
-            heads::<S, 2>(
-                s,
-                context,
-                pages,
-                visible,
-                &q[head * head_dim..],
-                &mut scratch.scores,
-                &mut states[head * len..],
-            );
-            head += 2;
-        }
-        if head < group {
-            heads::<S, 1>(
-                s,
-                context,
-                pages,
-                visible,
-                &q[head * head_dim..],
-                &mut scratch.scores,
-                &mut states[head * len..],
-            );
-        }
+    let scores = &mut scratch.scores[..];
+    let of = Rows {
+        context,
+        queries,
+        tokens: tokens.clone(),
+        position,
+        index,
+    };
+    let rows = tokens.len() * queries.group;
+    let mut row = 0;
+    while row < rows {
+        let states = &mut states[row * len..];
+        row += match (rows - row).min(S::QUERIES) {
+            8.. => tile::<S, 8>(s, &of, row, scores, states),
+            4.. => tile::<S, 4>(s, &of, row, scores, states),
+            3 => tile::<S, 3>(s, &of, row, scores, states),
+            2 => tile::<S, 2>(s, &of, row, scores, states),
+            _ => tile::<S, 1>(s, &of, row, scores, states),
+        };
     }
 }
 
-/// One span for `R` query heads: `q` is `[R, head_dim]`, `scores` `[R, SPAN]`, `states` `[R, span_state_len]`.
+/// The rows of a span: row i is head `i % group` of token `i / group`.
+struct Rows<'a> {
+    context: &'a Context<'a>,
+    queries: &'a Queries<'a>,
+    tokens: Range<usize>,
+    position: usize,
+    index: usize,
+}
+
+impl Rows<'_> {
+    fn query(&self, row: usize) -> &[f32] {
+        let head_dim = self.context.kv.shape().head_dim;
+        let Queries {
+            q,
+            stride,
+            column,
+            group,
+        } = *self.queries;
+        &q[(self.tokens.start + row / group) * stride + column + row % group * head_dim..]
+            [..head_dim]
+    }
+
+    /// Positions of the span that the row sees.
+    fn visible(&self, row: usize) -> usize {
+        (self.position + row / self.queries.group + 1 - self.index * SPAN).min(SPAN)
+    }
+}
+
+/// One span for `R` rows from `row` on: `scores` is `[R, SPAN]`, `states` `[R, span_state_len]`. Returns `R`.
 #[inline(always)]
-fn heads<S: Wide, const R: usize>(
+fn tile<S: Wide, const R: usize>(
     s: S,
-    context: &Context<'_>,
-    pages: &[u32],
-    visible: usize,
-    q: &[f32],
+    of: &Rows<'_>,
+    row: usize,
     scores: &mut [f32],
     states: &mut [f32],
-) {
-    let KvShape { kv_type, head_dim } = context.kv.shape();
+) -> usize {
+    let KvShape { kv_type, head_dim } = of.context.kv.shape();
     let len = span_state_len(head_dim);
-    let mut scaled = [[0.0; HEAD_DIM_MAX]; R];
-    for (scaled, q) in scaled.iter_mut().zip(q.chunks_exact(head_dim)) {
-        for (scaled, q) in scaled.iter_mut().zip(q) {
-            *scaled = q * context.scale;
-        }
-    }
     let (scores, states) = (&mut scores[..R * SPAN], &mut states[..R * len]);
-    for (at, &page) in pages.iter().enumerate() {
-        let keys = context.kv.keys(page);
-        match kv_type {
-            KvType::F32 => page_scores::<S, R, false>(s, keys, &scaled, head_dim, at, scores),
-            KvType::F16 => page_scores::<S, R, true>(s, keys, &scaled, head_dim, at, scores),
+    let mut q = [[0.0; HEAD_DIM_MAX]; R];
+    let mut visible = [0; R];
+    for r in 0..R {
+        visible[r] = of.visible(row + r);
+        for (scaled, q) in q[r].iter_mut().zip(of.query(row + r)) {
+            *scaled = q * of.context.scale;
         }
     }
-    for (scores, state) in scores
-        .chunks_exact_mut(SPAN)
-        .zip(states.chunks_exact_mut(len))
-    {
-        // Pages are multiples of 16, so the padding stays inside them.
-        scores[visible..visible.next_multiple_of(16)].fill(f32::NEG_INFINITY);
-        let scores = &mut scores[..visible.next_multiple_of(16)];
-        state[0] = super::elementwise::max(s, scores);
-        state[1] = super::elementwise::exp_sum(s, scores, state[0]);
+    // Positions of later rows see more.
+    let pages = &of.context.pages[of.index * SPAN_PAGES..][..visible[R - 1].div_ceil(PAGE_TOKENS)];
+    for (at, &page) in pages.iter().enumerate() {
+        let keys = of.context.kv.keys(page);
+        match kv_type {
+            KvType::F32 => page_scores::<S, R, false>(s, keys, &q, head_dim, at, scores),
+            KvType::F16 => page_scores::<S, R, true>(s, keys, &q, head_dim, at, scores),
+        }
+    }
+    for r in 0..R {
+        let (scores, state) = (
+            &mut scores[r * SPAN..][..SPAN],
+            &mut states[r * len..][..len],
+        );
+        // Pages are multiples of 16, so the padding has a place.
+        let padded = visible[r].next_multiple_of(16);
+        scores[visible[r]..padded].fill(f32::NEG_INFINITY);
+        state[0] = super::elementwise::max(s, &scores[..padded]);
+        state[1] = super::elementwise::exp_sum(s, &mut scores[..padded], state[0]);
         state[STATE..].fill(0.0);
     }
     for (at, &page) in pages.iter().enumerate() {
-        let values = context.kv.values(page);
-        let count = (visible - at * PAGE_TOKENS).min(PAGE_TOKENS);
+        let values = of.context.kv.values(page);
+        let weights = &scores[at * PAGE_TOKENS..];
         match kv_type {
-            KvType::F32 => page_values::<S, R, false>(
-                s,
-                values,
-                &scores[at * PAGE_TOKENS..],
-                count,
-                head_dim,
-                states,
-            ),
-            KvType::F16 => page_values::<S, R, true>(
-                s,
-                values,
-                &scores[at * PAGE_TOKENS..],
-                count,
-                head_dim,
-                states,
-            ),
+            KvType::F32 => {
+                row_values::<S, R, false>(s, values, weights, &visible, at, head_dim, states)
+            }
+            KvType::F16 => {
+                row_values::<S, R, true>(s, values, weights, &visible, at, head_dim, states)
+            }
+        }
+    }
+    R
+}
+
+/// Folds a page for `R` rows: what all of them see together, what some see beyond it one by one.
+#[inline(always)]
+fn row_values<S: Wide, const R: usize, const HALF: bool>(
+    s: S,
+    values: &[u8],
+    weights: &[f32],
+    visible: &[usize; R],
+    at: usize,
+    head_dim: usize,
+    states: &mut [f32],
+) {
+    let len = span_state_len(head_dim);
+    let common = visible[0].saturating_sub(at * PAGE_TOKENS).min(PAGE_TOKENS);
+    page_values::<S, R, HALF>(s, values, weights, 0..common, head_dim, states);
+    for r in 1..R {
+        let count = visible[r].saturating_sub(at * PAGE_TOKENS).min(PAGE_TOKENS);
+        if count > common {
+            let (weights, state) = (&weights[r * SPAN..], &mut states[r * len..][..len]);
+            page_values::<S, 1, HALF>(s, values, weights, common..count, head_dim, state);
         }
     }
 }
@@ -260,40 +277,41 @@ fn page_scores<S: Wide, const R: usize, const HALF: bool>(
     }
 }
 
-/// Folds the first `count` values of a page: row r's weights are at `r * SPAN` of `weights`.
+/// Folds `positions` of a page: row r's weights are at `r * SPAN` of `weights`.
 #[inline(always)]
 fn page_values<S: Wide, const R: usize, const HALF: bool>(
     s: S,
     values: &[u8],
     weights: &[f32],
-    count: usize,
+    positions: Range<usize>,
     head_dim: usize,
     states: &mut [f32],
 ) {
     assert!(
-        values.len() == PAGE_TOKENS * head_dim * if HALF { 2 } else { 4 } && count <= PAGE_TOKENS,
+        values.len() == PAGE_TOKENS * head_dim * if HALF { 2 } else { 4 }
+            && positions.end <= PAGE_TOKENS,
         "page size"
     );
     let len = span_state_len(head_dim);
     let mut d = 0;
     while d + 32 <= head_dim {
-        columns::<S, R, 2, HALF>(s, values, weights, count, head_dim, d, states);
+        columns::<S, R, 2, HALF>(s, values, weights, positions.clone(), head_dim, d, states);
         d += 32;
     }
     while d + 16 <= head_dim {
-        columns::<S, R, 1, HALF>(s, values, weights, count, head_dim, d, states);
+        columns::<S, R, 1, HALF>(s, values, weights, positions.clone(), head_dim, d, states);
         d += 16;
     }
     for d in d..head_dim {
         for (r, state) in states.chunks_exact_mut(len).enumerate() {
-            for (j, weight) in weights[r * SPAN..][..count].iter().enumerate() {
+            for j in positions.clone() {
                 let at = j * head_dim + d;
                 let value = if HALF {
                     f16::from_le_bytes([values[2 * at], values[2 * at + 1]]).to_f32()
                 } else {
                     f32::from_le_bytes(core::array::from_fn(|i| values[4 * at + i]))
                 };
-                state[STATE + d] = fma(*weight, value, state[STATE + d]);
+                state[STATE + d] = fma(weights[r * SPAN + j], value, state[STATE + d]);
             }
         }
     }
@@ -305,13 +323,13 @@ fn columns<S: Wide, const R: usize, const C: usize, const HALF: bool>(
     s: S,
     values: &[u8],
     weights: &[f32],
-    count: usize,
+    positions: Range<usize>,
     head_dim: usize,
     d: usize,
     states: &mut [f32],
 ) {
     let len = span_state_len(head_dim);
-    let weights: [&[f32]; R] = core::array::from_fn(|r| &weights[r * SPAN..][..count]);
+    let weights: [&[f32]; R] = core::array::from_fn(|r| &weights[r * SPAN..][..positions.end]);
     let states: [*mut f32; R] = {
         assert!(
             states.len() == R * len && d + 16 * C <= head_dim,
@@ -321,11 +339,11 @@ fn columns<S: Wide, const R: usize, const C: usize, const HALF: bool>(
         core::array::from_fn(|r| base.wrapping_add(r * len + STATE + d))
     };
     // SAFETY: each state has head_dim floats behind its first two, and d + 16 * C is at most that (asserted); values hold head_dim elements for
-    // each of `count` positions (asserted by the caller).
+    // each of `positions` (asserted by the caller).
     unsafe {
         let mut acc: [[S::V; C]; R] = each!([s.splat(0.0); C], |r| each!(s.splat(0.0), |c| s
             .load(states[r].add(16 * c))));
-        for j in 0..count {
+        for j in positions {
             let v: [S::V; C] = each!(s.splat(0.0), |c| {
                 load::<S, HALF>(s, values.as_ptr(), j * head_dim + d + 16 * c)
             });

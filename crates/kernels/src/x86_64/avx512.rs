@@ -327,7 +327,7 @@ impl Rows for Avx512 {
 
 impl Wide for Avx512 {
     type V = __m512;
-    const QUERIES: usize = 4;
+    const QUERIES: usize = 8;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

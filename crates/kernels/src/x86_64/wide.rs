@@ -6,7 +6,7 @@
 pub(super) trait Wide: Copy {
     /// 16 floats.
     type V: Copy;
-    /// Queries whose scores over a page fit into registers together.
+    /// Queries whose scores over a page fit into registers together; at most 8.
     const QUERIES: usize;
 
     fn splat(self, x: f32) -> Self::V;
