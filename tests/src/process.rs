@@ -1,6 +1,6 @@
 //! Child processes with collected output, deadlines and a look into `/proc`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,16 +23,28 @@ pub fn run(command: &mut Command) -> Outcome {
 
 /// As [`run`], with a deadline of the caller's.
 pub fn run_within(patience: Duration, command: &mut Command) -> Outcome {
+    finish(patience, command.stdin(Stdio::null()), |_| {})
+}
+
+/// As [`run`], with a text on stdin.
+pub fn run_with_input(command: &mut Command, input: &str) -> Outcome {
+    finish(wait::PATIENCE, command.stdin(Stdio::piped()), |child| {
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin
+            .write_all(input.as_bytes())
+            .expect("a short text is taken");
+    })
+}
+
+fn finish(patience: Duration, command: &mut Command, feed: impl FnOnce(&mut Child)) -> Outcome {
     let name = format!("{command:?} ends");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Reaped(
         command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}")),
     );
+    feed(&mut child.0);
     let stdout = Collected::start(child.0.stdout.take().expect("piped"));
     let stderr = Collected::start(child.0.stderr.take().expect("piped"));
     let status = wait::until_within(patience, &name, || {

@@ -223,6 +223,19 @@ fn run_prints_the_answer_and_nothing_else() {
 }
 
 #[test]
+fn a_prompt_may_come_from_stdin() {
+    let home = tempfile::tempdir().unwrap();
+    let question = "What is the opposite of hot?";
+    let mut command = spindle(home.path());
+    let piped = process::run_with_input(
+        command.args(["run", "--temp", "0"]),
+        &format!("{question}\n"),
+    );
+    assert!(piped.status.success(), "{piped:?}");
+    assert_eq!(piped.stdout, run(&["run", "--temp", "0", question]).stdout);
+}
+
+#[test]
 fn a_closed_pipe_is_success() {
     let home = tempfile::tempdir().unwrap();
     let mut command = spindle(home.path());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spindle_tests::raw::{self, Connection};
 use spindle_tests::server::Load;
-use spindle_tests::{Endpoint, Server, wait};
+use spindle_tests::{Endpoint, Server, wait, with};
 
 /// How much later than its deadline an end may be seen on a busy machine.
 const LATE: Duration = Duration::from_secs(15);
@@ -17,6 +17,9 @@ const EARLY: Duration = Duration::from_secs(1);
 const HEAD: Duration = Duration::from_secs(10);
 const BODY_IDLE: Duration = Duration::from_secs(30);
 const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// Streams nobody reads.
+const UNREAD: u64 = 32;
 
 fn assert_near(what: &str, elapsed: Duration, deadline: Duration) {
     let (least, most) = (deadline.saturating_sub(EARLY), deadline + LATE);
@@ -66,47 +69,61 @@ fn slow_body(server: &Server) {
     assert_near("unfinished body", start.elapsed(), BODY_IDLE);
 }
 
-/// A stream that nobody reads is paused, not buffered and not dropped, and ended at its deadline.
-fn unread_stream(server: &Server) {
-    let fields = json!({"stream": true, "logprobs": true, "top_logprobs": 20, "ignore_eos": true, "max_tokens": 400});
-    let model = server.model();
-    let body = Endpoint::Chat.body(&model, "Tell me a little story.", &fields);
+/// Streams that nobody reads are paused, not buffered and not dropped, and ended at their deadline.
+fn unread_streams(server: &Server) {
+    /// Of the server's, for all of them: the kernel's buffers are not among it.
+    const GROWTH_MAX: u64 = 64 << 20;
+    let fields =
+        json!({"logprobs": true, "top_logprobs": 20, "ignore_eos": true, "max_tokens": 400});
+    let body = Endpoint::Chat.body(&server.model(), "Tell me a little story.", &fields);
+    // The same answer, read: the memory of a busy server is what growth is counted from.
+    Endpoint::Chat.whole(&server.client(), &body);
+    let before = server.rss_bytes();
     let start = Instant::now();
-    let mut connection = Connection::open(server.address());
-    connection.send(raw::post("/v1/chat/completions", &body));
-    wait::until("the stream runs", || {
-        (server.load().running == 1).then_some(())
-    });
-    // Others are served as ever, for longer than the unread answer would take.
+    let unread: Vec<Connection> = (0..UNREAD)
+        .map(|_| {
+            let mut connection = Connection::open(server.address());
+            connection.send(raw::post(
+                Endpoint::Chat.path(),
+                &with(body.clone(), &json!({"stream": true})),
+            ));
+            connection
+        })
+        .collect();
+    let all = Load {
+        running: UNREAD,
+        waiting: 0,
+    };
+    wait::until("the streams run", || (server.load() == all).then_some(()));
+    // Others are served as ever, for longer than an unread answer would take.
     for _ in 0..2 {
-        let mut read = Endpoint::Chat.body(&model, "Tell me a little story.", &fields);
-        read["stream"] = json!(false);
-        Endpoint::Chat.whole(&server.client(), &read);
+        Endpoint::Chat.whole(&server.client(), &body);
     }
-    assert_eq!(
-        server.load().running,
-        1,
-        "paused, not finished and not dropped"
-    );
-    wait::until("the unread stream is ended", || {
+    assert_eq!(server.load(), all, "paused, not finished and not dropped");
+    let growth = server.rss_bytes().saturating_sub(before);
+    assert!(growth < GROWTH_MAX, "{} MiB more", growth >> 20);
+    wait::until("the unread streams are ended", || {
         (server.load() == Load::IDLE).then_some(())
     });
-    assert_near("unread stream", start.elapsed(), WRITE_STALL);
-    let found = connection.conversation();
-    assert!(
-        found.responses.is_empty(),
-        "a cut stream does not look whole: {found:?}"
-    );
+    assert_near("unread streams", start.elapsed(), WRITE_STALL);
+    for connection in unread {
+        let found = connection.conversation();
+        assert!(
+            found.responses.is_empty(),
+            "a cut stream does not look whole: {found:?}"
+        );
+    }
 }
 
 #[test]
 fn each_kind_of_idleness_ends_at_its_deadline() {
-    let (stalled, slow) = (Server::start::<&str>([]), Server::start::<&str>([]));
+    let stalled = Server::start(["--parallel", &(UNREAD + 1).to_string()]);
+    let slow = Server::start::<&str>([]);
     std::thread::scope(|scope| {
         scope.spawn(|| slow_head(&slow, false));
         scope.spawn(|| slow_head(&slow, true));
         scope.spawn(|| slow_body(&slow));
-        scope.spawn(|| unread_stream(&stalled));
+        scope.spawn(|| unread_streams(&stalled));
     });
     for server in [stalled, slow] {
         assert_eq!(server.client().get("/readyz").status, 200);

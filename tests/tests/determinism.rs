@@ -123,6 +123,14 @@ fn preemption_changes_no_byte() {
 }
 
 #[test]
+fn how_weights_are_held_changes_no_byte() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/spindle-demo.gguf");
+    let model = ["--model", file, "--alias", "spindle-demo"];
+    let read = [&model[..], &["--no-mmap"]].concat();
+    check(&[&model, &read], 3);
+}
+
+#[test]
 fn streams_carry_the_same_bytes() {
     let server = Server::demo();
     for (endpoint, body) in probes(&server.model()) {
