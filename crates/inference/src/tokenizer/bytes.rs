@@ -1,9 +1,9 @@
 //! Tokens as bytes and bytes as tokens: GPT-2's alphabet, SentencePiece's blanks and `<0xNN>`.
 
 use super::alphabet;
+use super::codec::BLANK;
 use super::error::VocabError;
 use super::merge::NO_TOKEN;
-use super::tokenizer::BLANK;
 use super::vocab::Vocab;
 
 /// The byte a token spelled `<0xNN>` stands for.

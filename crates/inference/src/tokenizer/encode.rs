@@ -5,11 +5,11 @@
 use std::ops::Range;
 
 use super::alphabet;
+use super::codec::{BLANK, ByteLevel, Ranking, SentencePiece};
 use super::error::EncodeError;
 use super::merge::{NO_TOKEN, Pairs, Scratch};
 use super::merges::MergeTable;
 use super::pre::Caches;
-use super::tokenizer::{BLANK, ByteLevel, Ranking, SentencePiece};
 use super::vocab::Vocab;
 use crate::token::TokenId;
 

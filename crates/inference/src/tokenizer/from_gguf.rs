@@ -4,6 +4,7 @@
 //! - Every table has one entry a token, of the type its key calls for; every id is in the vocabulary.
 
 use super::bytes::{alphabet_tokens, fallback_tokens};
+use super::codec::{Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer};
 use super::ends;
 use super::error::VocabError;
 use super::merges::MergeTable;
@@ -11,7 +12,6 @@ use super::normalizer::Normalizer;
 use super::pre;
 use super::scores::{score_order, splits_at_blanks};
 use super::special::{SpecialTokens, Strip};
-use super::tokenizer::{Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer};
 use super::vocab::{Texts, TokenKind, Vocab};
 use crate::formats::gguf::{Metadata, ValueType};
 use crate::formats::limits::VOCAB_MAX;

@@ -14,6 +14,7 @@
 
 mod alphabet;
 mod bytes;
+mod codec;
 mod encode;
 mod ends;
 mod error;
@@ -28,10 +29,9 @@ mod pre;
 mod scores;
 mod special;
 mod split;
-mod tokenizer;
 mod vocab;
 
+pub use codec::Tokenizer;
 pub use error::{EncodeError, VocabError};
 pub(crate) use from_gguf::from_gguf;
 pub(crate) use json::{JsonParts, from_json};
-pub use tokenizer::Tokenizer;

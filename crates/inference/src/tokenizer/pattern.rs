@@ -164,14 +164,13 @@ fn has_possessive(pattern: &str) -> bool {
     while let Some(c) = chars.next() {
         let was_quantifier = std::mem::take(&mut quantifier);
         match c {
-            '\\' => {
-                // `\p{L}` ends in a brace that is no quantifier.
-                if matches!(chars.next(), Some('p' | 'P' | 'x' | 'u'))
-                    && chars.as_str().starts_with('{')
-                {
-                    chars.by_ref().find(|c| *c == '}');
-                }
+            // The guard takes the escaped character; `\p{L}` ends in a brace that is no quantifier.
+            '\\' if matches!(chars.next(), Some('p' | 'P' | 'x' | 'u'))
+                && chars.as_str().starts_with('{') =>
+            {
+                chars.by_ref().find(|c| *c == '}');
             }
+            '\\' => {}
             '[' => in_class += 1,
             ']' => in_class = in_class.saturating_sub(1),
             '+' if in_class == 0 && was_quantifier => return true,

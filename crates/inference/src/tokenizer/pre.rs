@@ -27,7 +27,7 @@ pub(super) enum Step {
     /// Blanks at the end of the text, and what is before them.
     TrailingBlanks,
     /// Matches of a pattern and what lies between them.
-    Pattern(Pattern),
+    Pattern(Box<Pattern>),
 }
 
 /// The passes of a model, in order.
@@ -158,7 +158,7 @@ impl Step {
         if pattern == r"\p{N}" {
             return Ok(Step::SingleDigits);
         }
-        Ok(Step::Pattern(Pattern::new(pattern)?))
+        Ok(Step::Pattern(Box::new(Pattern::new(pattern)?)))
     }
 
     /// Whether its matches leave nothing out on any text.
@@ -174,7 +174,7 @@ impl Row {
             Pass::Gpt2 => Ok(Step::Gpt2),
             Pass::Llama3 { digits } => Ok(Step::Llama3 { digits: *digits }),
             Pass::TrailingBlanks => Ok(Step::TrailingBlanks),
-            Pass::Pattern(pattern) => Ok(Step::Pattern(Pattern::new(pattern)?)),
+            Pass::Pattern(pattern) => Ok(Step::Pattern(Box::new(Pattern::new(pattern)?))),
         });
         Ok(PreTokenizer {
             steps: steps.collect::<Result<_, LoadError>>()?,

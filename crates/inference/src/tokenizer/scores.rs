@@ -1,6 +1,6 @@
 //! What SentencePiece's vocabulary implies without saying it: an order of merges, and where words end.
 
-use super::tokenizer::BLANK;
+use super::codec::BLANK;
 use super::vocab::Vocab;
 
 /// A score's place in the order of merging: a higher score is a lower number.

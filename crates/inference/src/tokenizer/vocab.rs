@@ -4,7 +4,7 @@
 //! - Ids are below 2^20, texts at most [`TOKEN_BYTES_MAX`] bytes; no two indexed tokens have the same text.
 //! - Control tokens are not in the index, so text never becomes one by merging. [`super::special`] finds them.
 //!
-//! Absent: what a token decodes to ([`super::tokenizer`]).
+//! Absent: what a token decodes to ([`super::codec`]).
 
 use super::error::VocabError;
 use super::hash;

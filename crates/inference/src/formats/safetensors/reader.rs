@@ -204,8 +204,8 @@ fn raw_tensors(parts: &DirectoryParts, tied: bool) -> Result<Vec<RawTensor<'_>>,
         check_index(index, parts, &mut tensors)?;
     }
     // A tied model's head is the embedding whatever else the file carries.
-    tensors
-        .retain(|tensor| !names::is_derived(&tensor.name) && !(tied && tensor.name == names::HEAD));
+    let is_redundant = |name: &str| names::is_derived(name) || (tied && name == names::HEAD);
+    tensors.retain(|tensor| !is_redundant(&tensor.name));
     for tensor in &mut tensors {
         tensor.name = names::gguf_name(std::mem::take(&mut tensor.name));
     }

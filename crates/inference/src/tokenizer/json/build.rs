@@ -12,15 +12,15 @@ use crate::formats::limits::TOKENIZER_JSON_BYTES_MAX;
 use crate::formats::{LoadError, json};
 use crate::token::TokenId;
 use crate::tokenizer::bytes::{alphabet_tokens, fallback_tokens};
+use crate::tokenizer::codec::{
+    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer,
+};
 use crate::tokenizer::ends;
 use crate::tokenizer::error::VocabError;
 use crate::tokenizer::normalizer::Normalizer;
 use crate::tokenizer::pre::PreTokenizer;
 use crate::tokenizer::scores::splits_at_blanks;
 use crate::tokenizer::special::{SpecialTokens, Strip};
-use crate::tokenizer::tokenizer::{
-    Algorithm, BlankPrefix, ByteLevel, Ranking, SentencePiece, Tokenizer,
-};
 use crate::tokenizer::vocab::Vocab;
 
 /// How errors name the file.

@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use super::build::FILE;
 use crate::formats::LoadError;
 use crate::formats::json::{Bounded, parse_part};
+use crate::tokenizer::codec::{BLANK, BlankPrefix};
 use crate::tokenizer::normalizer::Normalizer;
 use crate::tokenizer::pattern::Pattern;
 use crate::tokenizer::pre::{STEPS_MAX, Step};
-use crate::tokenizer::tokenizer::{BLANK, BlankPrefix};
 
 /// Bytes of one part with all it holds. The longest in use, DeepSeek's patterns, has 5,000.
 const PART_BYTES_MAX: usize = 16 << 10;
@@ -157,7 +157,9 @@ impl Pipeline {
                 } => self.steps.push(Step::SingleDigits),
                 Digits {
                     individual_digits: false,
-                } => self.steps.push(Step::Pattern(Pattern::new(r"\p{N}+")?)),
+                } => self
+                    .steps
+                    .push(Step::Pattern(Box::new(Pattern::new(r"\p{N}+")?))),
             },
             "Split" => self.steps.push(split(part)?),
             "Metaspace" => self.metaspace(part)?,
