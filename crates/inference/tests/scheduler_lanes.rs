@@ -117,8 +117,8 @@ fn an_interactive_arrival_abandons_a_batch_step_and_no_other() {
         assert_eq!(step(&mut scheduler, &mut watch, &mut answers), outcome);
         assert_eq!(
             watch.looks,
-            if outcome == StepOutcome::Ran { 3 } else { 2 },
-            "layers begun"
+            if outcome == StepOutcome::Ran { 4 } else { 2 },
+            "looks at the mail"
         );
         while step(&mut scheduler, &mut watch, &mut answers) != StepOutcome::Idle {}
         assert_eq!(answers[&id].ids(), alone, "the bytes are the same");
@@ -196,6 +196,25 @@ fn the_batch_lane_keeps_its_share_under_a_flood_of_interactive_prompts() {
     let told = answers[&batch].tokens.len();
     assert!(told * 100 >= steps * 9, "{told} of {steps} steps");
     assert!(told * 100 <= steps * 20, "{told} of {steps} steps");
+}
+
+#[test]
+fn batch_work_advances_however_often_somebody_arrives() {
+    let mut scheduler = Scheduler::new(tiny(), settings(1));
+    let batch = submit(&mut scheduler, of(Lane::Batch, 10, 400));
+    let mut answers = Answers::new();
+    let mut watch = Scripted::new(&[]);
+    while watch.now < Duration::from_secs(25) {
+        // Somebody arrives in the second layer of every step, and is answered by the next one.
+        watch.interrupts = vec![(watch.looks + 1, Interrupt::InteractiveArrived)];
+        if step(&mut scheduler, &mut watch, &mut answers) == StepOutcome::Abandoned {
+            scheduler
+                .submit(of(Lane::Interactive, 20, 1), watch.now)
+                .expect("there is room");
+        }
+    }
+    let told = answers[&batch].tokens.len();
+    assert!(told >= 50, "{told} tokens in 25 s of steps of 40 ms");
 }
 
 #[test]

@@ -62,20 +62,24 @@ impl CostModel {
         Duration::from_secs_f64((dense + self.pair * pairs as f64).clamp(0.0, 3600.0))
     }
 
-    /// Classes nobody measured yet follow their measured neighbour: twice the rows take at most twice the time.
+    /// Brings the other classes into line: twice the rows take at most twice the time, and half of them no longer. So a
+    /// class nobody measured has a guess, and one whose only measurement was bad luck is tried again.
     fn carry_over(&mut self, from: usize) {
         for class in from + 1..CLASSES {
-            if self.measured[class] {
-                break;
-            }
-            self.dense[class] = 2.0 * self.dense[class - 1];
+            self.bound(class, 2.0 * self.dense[class - 1]);
         }
         for class in (0..from).rev() {
-            if self.measured[class] {
-                break;
-            }
-            self.dense[class] = self.dense[class + 1];
+            self.bound(class, self.dense[class + 1]);
         }
+    }
+
+    fn bound(&mut self, class: usize, most: f64) {
+        let known = if self.measured[class] {
+            self.dense[class]
+        } else {
+            most
+        };
+        self.dense[class] = known.min(most);
     }
 }
 
@@ -99,6 +103,11 @@ mod tests {
         assert_eq!(cost.expect(256, 0), 512 * MS);
         assert_eq!(cost.expect(384, 0), 768 * MS);
         assert_eq!(cost.expect(1, 0), 8 * MS, "measured once, not forgotten");
+        // A slow start is not held against large steps for ever.
+        let mut unlucky = CostModel::new(100_000_000, 50_000, 2);
+        unlucky.note(256, 0, 9000 * MS, Duration::ZERO);
+        unlucky.note(64, 0, 100 * MS, Duration::ZERO);
+        assert_eq!(unlucky.expect(256, 0), 400 * MS);
         let before = cost.expect(1, 10_000) - cost.expect(1, 0);
         for _ in 0..40 {
             cost.note(256, 100_000, 512 * MS, 100 * MS);

@@ -50,12 +50,13 @@ pub(super) fn batch_places(sequences_max: usize, interactive: usize) -> usize {
 }
 
 /// Plans a step over `ready`, oldest first in each lane. Pushes (index into `ready`, rows) in the order of `ready`.
+/// Says whether it is a batch turn.
 pub(super) fn plan(
     ready: &[Ready],
     limits: Limits,
     cost: &CostModel,
     step: &mut Vec<(usize, usize)>,
-) {
+) -> bool {
     step.clear();
     let of =
         |lane, decoding| move |&(_, r): &(usize, &Ready)| r.lane == lane && r.decoding == decoding;
@@ -89,8 +90,9 @@ pub(super) fn plan(
         draft.add_prompts(prompts, BUDGET_INTERACTIVE, PROMPT_ROWS_MIN);
     } else {
         let (budget, least) = match (alone, batch_turn) {
-            (true, _) => (BUDGET_BATCH, PROMPT_ROWS_MIN),
-            (false, true) => (BUDGET_INTERACTIVE, PROMPT_ROWS_MIN),
+            // A turn that is owed lasts so long only, because an arrival does not end it.
+            (_, true) => (BUDGET_INTERACTIVE, PROMPT_ROWS_MIN),
+            (true, false) => (BUDGET_BATCH, PROMPT_ROWS_MIN),
             (false, false) => (BUDGET_INTERACTIVE.min(draft.expected() * RIDE_ALONG), 0),
         };
         let before = draft.step.len();
@@ -104,6 +106,7 @@ pub(super) fn plan(
         draft.add_prompts(batch().filter(of(Lane::Batch, false)), budget, least);
     }
     step.sort_unstable();
+    batch_turn
 }
 
 /// A step as it grows.
@@ -310,6 +313,8 @@ mod tests {
             STARVED,
             &[(0, 1), (1, 1), (4, 1)],
         );
+        // Alone, it is short: an arrival must wait for its end.
+        check(&[('p', 5000)], STARVED, &[(0, 192)]);
         // Without batch work there is no turn.
         check(&[('P', 10)], STARVED, &[(0, 10)]);
     }

@@ -45,6 +45,7 @@ struct Work {
     ids: Vec<SequenceId>,
     ready: Vec<Ready>,
     planned: Vec<(usize, usize)>,
+    batch_turn: bool,
     /// Sequences of this step and their rows.
     taking_part: Vec<(SequenceId, usize)>,
     batch_rows: usize,
@@ -205,7 +206,9 @@ impl Scheduler {
         self.admit(start, events);
         self.plan(start);
         if self.work.taking_part.is_empty() {
-            return if events.len() > told {
+            // Whoever was planned may have given way to others: then the next step finds it something to do.
+            let moved = events.len() > told || !self.work.planned.is_empty();
+            return if moved {
                 StepOutcome::Ran
             } else {
                 StepOutcome::Idle
@@ -213,10 +216,11 @@ impl Scheduler {
         }
         self.lay_out();
 
-        let batch_only = self.work.batch_rows == self.work.step.rows();
+        // A turn the batch lane is owed is short, and not taken away again.
+        let yields = self.work.batch_rows == self.work.step.rows() && !self.work.batch_turn;
         let mut observer = StepObserver {
             watch,
-            batch_only,
+            yields,
             taking_part: &self.work.taking_part,
             cancelled: Vec::new(),
         };
@@ -242,6 +246,7 @@ impl Scheduler {
             ids,
             ready,
             planned,
+            batch_turn,
             taking_part,
             ..
         } = &mut self.work;
@@ -256,7 +261,7 @@ impl Scheduler {
             prefill_chunk_max: self.settings.prefill_chunk_max,
             batch_starved: self.share.is_below(self.settings.batch_share, now),
         };
-        plan(ready, limits, &self.cost, planned);
+        *batch_turn = plan(ready, limits, &self.cost, planned);
         taking_part.clear();
         taking_part.extend(planned.iter().map(|&(index, rows)| (ids[index], rows)));
         let mut taking_part = std::mem::take(&mut self.work.taking_part);
@@ -321,6 +326,10 @@ impl Scheduler {
         let outputs = std::mem::take(&mut self.work.outputs);
         for (slice, outputs) in outputs.chunks(LOGIT_ROWS_MAX).enumerate() {
             self.choose_slice(slice * LOGIT_ROWS_MAX, outputs);
+            // Scores of a long prompt may take as long as several layers each.
+            while let Interrupt::Cancelled(id) = watch.between_layers() {
+                self.cancel(id);
+            }
             let now = watch.now();
             for (index, &output) in outputs.iter().enumerate() {
                 let choice = std::mem::take(&mut self.work.choices[index]);
@@ -457,7 +466,8 @@ fn choose_row(
 /// Passes a step's moments on to the watch, and its interrupts back.
 struct StepObserver<'a> {
     watch: &'a mut dyn Watch,
-    batch_only: bool,
+    /// It ends where an interactive request arrives.
+    yields: bool,
     taking_part: &'a [(SequenceId, usize)],
     cancelled: Vec<SequenceId>,
 }
@@ -471,7 +481,7 @@ impl Observer for StepObserver<'_> {
         loop {
             match self.watch.between_layers() {
                 Interrupt::None => return true,
-                Interrupt::InteractiveArrived if self.batch_only => return false,
+                Interrupt::InteractiveArrived if self.yields => return false,
                 Interrupt::InteractiveArrived => return true,
                 Interrupt::Stop => return false,
                 Interrupt::Cancelled(id) => {

@@ -53,7 +53,7 @@ pub trait Watch {
     /// Time since some fixed moment; never goes back.
     fn now(&mut self) -> Duration;
 
-    /// Called before each layer on the caller's thread: the moment for a heartbeat and for a look at the mail. After
+    /// Called before each layer, and between slices of logits, on the caller's thread: the moment for a heartbeat and for a look at the mail. After
     /// [`Interrupt::Cancelled`] it is called again at once, so that all of them can be told.
     fn between_layers(&mut self) -> Interrupt;
 }
