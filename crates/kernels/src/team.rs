@@ -1,21 +1,24 @@
 //! [`Team`]: threads that stay, and hand disjoint parts of a job to ranks.
 //!
 //! - [`Team::run`] gives part i to rank `i % threads`, as `&mut`; the caller is rank 0. It returns when every part is done.
+//! - A rank that has not begun when the caller is through with its own parts loses them to the caller: a thread that sleeps, or that the system
+//!   has taken off its core, holds nobody up. Which thread computes a part changes no bit.
 //! - A panic of any rank reaches the caller after all ranks have finished; the team stays usable.
 //! - Workers spin for [`SPIN`] after a job, because the next is usually microseconds away, then park: on few cores a spinning worker steals
-//!   from everybody else. Spinning yields the processor now and then, so more threads than cores still make progress.
+//!   from everybody else. Who waits longer yields the processor now and then, so more threads than cores still make progress.
 //! - A team of one runs inline, starts no thread and reads no clock: that is the team on wasm.
 //!
-//! The protocol: rank 0 writes `job`, then raises `epoch`. A worker that sees a new epoch runs its parts and raises its own `done` to that epoch.
-//! Rank 0 waits for all. Each worker's state has a cache line of its own. `job` is only written while no worker is between epoch and done.
+//! The protocol: rank 0 writes `job`, then raises `epoch`. Whoever raises a worker's `claimed` to that epoch, the worker or rank 0, runs its parts and
+//! then raises `done` too; rank 0 waits for that. Each worker's state has a cache line of its own. `job` is written only while nobody
+//! is between claimed and done, and read only by who is.
 //!
-//! Absent: work stealing (a rank keeps its rows for cache and page locality), nesting, pinning.
+//! Absent: work stealing beyond that (a rank keeps its rows for cache and page locality), nesting, pinning.
 
 use core::any::Any;
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use core::time::Duration;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
@@ -27,7 +30,7 @@ const SPIN: Duration = Duration::from_micros(50);
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 64;
 /// Most ranks a team may have.
-const RANKS_MAX: usize = 1024;
+const RANKS_MAX: usize = 256;
 
 /// Splits `len` items into `parts` ranges of whole multiples of `unit`, as even as that allows; the last takes what is over.
 pub fn split_even(len: usize, parts: usize, unit: usize) -> Vec<Range<usize>> {
@@ -42,23 +45,34 @@ type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 #[repr(align(128))]
 struct Worker {
+    /// The last epoch whose parts somebody has begun.
+    claimed: AtomicU64,
     /// The last epoch whose parts are done.
-    done: AtomicU32,
+    done: AtomicU64,
     /// Set by the worker before it parks, taken by whoever wakes it.
     parked: AtomicBool,
 }
 
+impl Worker {
+    /// Takes the worker's parts of `epoch`, if nobody has.
+    fn claim(&self, epoch: u64) -> bool {
+        self.claimed
+            .compare_exchange(epoch - 1, epoch, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
 struct Shared {
-    epoch: AtomicU32,
+    epoch: AtomicU64,
     stop: AtomicBool,
-    /// Valid while `epoch` is ahead of some `done`.
+    /// Valid for who has claimed the current epoch, until done.
     job: UnsafeCell<Option<*const Job<'static>>>,
     workers: Vec<Worker>, // [ranks - 1]
     /// First panic among the workers.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is written only by the thread that owns the Team, while no worker is between epoch and done (module docs), and read only in between.
+// SAFETY: `job` is written only by the thread that owns the Team, while no worker is between claimed and done (module docs), and read only in between.
 unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `job` is to a `Sync` closure and is not used outside `run`.
 unsafe impl Send for Shared {}
@@ -82,12 +96,13 @@ impl Team {
         };
         let workers = (1..ranks)
             .map(|_| Worker {
-                done: AtomicU32::new(0),
+                claimed: AtomicU64::new(0),
+                done: AtomicU64::new(0),
                 parked: AtomicBool::new(false),
             })
             .collect();
         let shared = Arc::new(Shared {
-            epoch: AtomicU32::new(0),
+            epoch: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(None),
             workers,
@@ -111,7 +126,7 @@ impl Team {
         self.threads.len() + 1
     }
 
-    /// Calls `f(i, &mut parts[i])` for every part, part i on rank `i % threads`, and returns when all are done.
+    /// Calls `f(i, &mut parts[i])` for every part, part i on rank `i % threads` unless that rank sleeps, and returns when all are done.
     ///
     /// # Panics
     /// With the panic of a rank, if one panicked.
@@ -140,23 +155,30 @@ impl Team {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; the pointer is cleared below, before `job` can end, panic or not.
         let erased = unsafe { core::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
-        // SAFETY: every worker is done with the last epoch, and `&mut self` keeps other callers out.
+        // SAFETY: every worker that claimed an epoch is done with it, and `&mut self` keeps other callers out.
         unsafe { *shared.job.get() = Some(erased) };
-        let epoch = shared.epoch.load(Ordering::Relaxed).wrapping_add(1);
+        let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
         shared.epoch.store(epoch, Ordering::SeqCst);
         self.wake();
-        let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+        let run = |rank: usize| catch_unwind(AssertUnwindSafe(|| job(rank))).err();
+        let mut panic = run(0);
+        for (i, worker) in shared.workers.iter().enumerate() {
+            if worker.claim(epoch) {
+                panic = panic.or(run(i + 1));
+                worker.done.store(epoch, Ordering::Relaxed);
+            }
+        }
         for worker in &shared.workers {
             wait(|| worker.done.load(Ordering::Acquire) == epoch, None);
         }
-        // SAFETY: all workers are done with this epoch.
+        // SAFETY: every worker that claimed this epoch is done with it, and the rest cannot claim it any more.
         unsafe { *shared.job.get() = None };
         let theirs = shared
             .panic
             .lock()
             .unwrap_or_else(|e| e.into_inner())
             .take();
-        if let Some(panic) = own.err().or(theirs) {
+        if let Some(panic) = panic.or(theirs) {
             resume_unwind(panic);
         }
     }
@@ -211,7 +233,10 @@ fn work(shared: &Shared, rank: usize) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        // SAFETY: between epoch and done, rank 0 does not write `job`, and the closure outlives `fork_join`, which waits for `done`.
+        if !own.claim(seen) {
+            continue;
+        }
+        // SAFETY: between claimed and done, rank 0 does not write `job`, and the closure outlives `fork_join`, which waits for `done`.
         let job = unsafe { &*(*shared.job.get()).expect("an epoch has a job") };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(rank))) {
             shared
