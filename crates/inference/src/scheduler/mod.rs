@@ -16,7 +16,9 @@
 //! submission; do that beforehand, with [`crate::Model::encode_prompt`], off the compute thread).
 
 mod admission;
+mod choose;
 mod cost;
+mod observer;
 mod plan;
 mod run;
 mod sequence;

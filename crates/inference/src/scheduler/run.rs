@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::choose::{Choice, Output};
 use super::cost::CostModel;
+use super::observer::StepObserver;
 use super::plan::{Limits, Ready, plan};
-use super::sequence::{Scored, Sequence};
-use super::settings::{
-    Counters, Interrupt, LaneCounters, SchedulerSettings, SequenceId, StepOutcome, Watch,
-};
+use super::sequence::Sequence;
+use super::settings::{Counters, LaneCounters, SchedulerSettings, SequenceId, StepOutcome, Watch};
 use super::share::Share;
 use super::validate;
 use crate::kv::{KvCache, PAGE_LEN};
-use crate::model::{Forward, LOGIT_ROWS_MAX, Model, Observer, Step};
+use crate::model::{Forward, Model, Step};
 use crate::request::{ErrorCode, Event, Lane, Prompt, Request};
-use crate::sampler::{LogSoftmax, Scratch};
-use crate::token::TokenId;
+use crate::sampler::Scratch;
 
 /// Seconds an overloaded client is asked to wait, at most: what it is told is an estimate from finished work.
 const RETRY_AFTER_MAX: u32 = 60;
@@ -30,18 +29,18 @@ pub struct Scheduler {
     /// The tenant whose batch work was admitted last; the next one in turn follows it.
     pub(super) last_tenant: String,
     pub(super) totals: Counters,
-    forward: Forward,
+    pub(super) forward: Forward,
     cost: CostModel,
     share: Share,
     /// Seconds from admission to the end, averaged over recent answers.
-    service_secs: f64,
+    pub(super) service_secs: f64,
     next_id: u64,
-    work: Work,
+    pub(super) work: Work,
 }
 
 /// Vectors of a step, kept for their memory.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     ids: Vec<SequenceId>,
     ready: Vec<Ready>,
     planned: Vec<(usize, usize)>,
@@ -50,24 +49,9 @@ struct Work {
     taking_part: Vec<(SequenceId, usize)>,
     batch_rows: usize,
     step: Step,
-    outputs: Vec<Output>,
-    choices: Vec<Choice>,
-    scratch: Vec<Scratch>,
-}
-
-/// A row of the step whose logits are needed.
-#[derive(Clone, Copy, Debug)]
-struct Output {
-    sequence: SequenceId,
-    /// The prompt token this row scores; none where it gives the next token of the answer.
-    prompt_token: Option<TokenId>,
-}
-
-/// What came of one output.
-#[derive(Debug, Default)]
-struct Choice {
-    id: Option<TokenId>,
-    scored: Option<Scored>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) choices: Vec<Choice>,
+    pub(super) scratch: Vec<Scratch>,
 }
 
 impl Scheduler {
@@ -321,83 +305,6 @@ impl Scheduler {
         self.totals.steps += 1;
     }
 
-    /// Turns logits into tokens and scores, a slice of rows at a time, and tells what came of it.
-    fn choose(&mut self, watch: &mut dyn Watch, events: &mut Vec<(SequenceId, Event)>) {
-        let outputs = std::mem::take(&mut self.work.outputs);
-        for (slice, outputs) in outputs.chunks(LOGIT_ROWS_MAX).enumerate() {
-            self.choose_slice(slice * LOGIT_ROWS_MAX, outputs);
-            // Scores of a long prompt may take as long as several layers each.
-            while let Interrupt::Cancelled(id) = watch.between_layers() {
-                self.cancel(id);
-            }
-            let now = watch.now();
-            for (index, &output) in outputs.iter().enumerate() {
-                let choice = std::mem::take(&mut self.work.choices[index]);
-                self.settle(output, choice, now, events);
-            }
-        }
-        self.work.outputs = outputs;
-    }
-
-    fn choose_slice(&mut self, first: usize, outputs: &[Output]) {
-        let Work {
-            choices, scratch, ..
-        } = &mut self.work;
-        choices.clear();
-        choices.resize_with(outputs.len(), Choice::default);
-        let (team, logits) = self.forward.logits(first..first + outputs.len());
-        let vocab_len = self.model.config().vocab_len;
-        let rows_each = outputs.len().div_ceil(team.threads());
-        let (sequences, model, isa) = (&self.sequences, &*self.model, self.settings.isa);
-        let rows = logits
-            .chunks_mut(rows_each * vocab_len)
-            .zip(choices.chunks_mut(rows_each));
-        let mut parts: Vec<_> = rows.zip(outputs.chunks(rows_each)).zip(scratch).collect();
-        team.run(&mut parts, |_, (((logits, choices), outputs), scratch)| {
-            for ((logits, choice), output) in logits
-                .chunks_mut(vocab_len)
-                .zip(choices.iter_mut())
-                .zip(*outputs)
-            {
-                if let Some(sequence) = sequences.get(&output.sequence) {
-                    *choice =
-                        choose_row(isa, model, sequence, output.prompt_token, logits, scratch);
-                }
-            }
-        });
-    }
-
-    /// Hands a choice to its sequence, which may end with it.
-    fn settle(
-        &mut self,
-        output: Output,
-        choice: Choice,
-        now: Duration,
-        events: &mut Vec<(SequenceId, Event)>,
-    ) {
-        // Cancelled during the step.
-        let Some(sequence) = self.sequences.get_mut(&output.sequence) else {
-            return;
-        };
-        let mut tell = |event| events.push((output.sequence, event));
-        let ended = match (output.prompt_token, choice.id, choice.scored) {
-            (Some(_), _, Some(scored)) => {
-                sequence.score_prompt(scored);
-                sequence.prompt_done(&self.model, now, &mut tell)
-            }
-            (None, Some(id), scored) => {
-                self.totals.completion_tokens += 1;
-                sequence.take(&self.model, id, scored, now, &mut tell)
-            }
-            (output, id, _) => unreachable!("an output without its result: {output:?} {id:?}"),
-        };
-        if ended {
-            self.service_secs += 0.1 * (sequence.service_secs(now) - self.service_secs);
-            self.totals.finished += 1;
-            self.cancel(output.sequence);
-        }
-    }
-
     /// Teaches the cost model and the lanes' account what the step took.
     fn learn(&mut self, start: Duration, end: Duration, attention: Duration) {
         let Work {
@@ -417,84 +324,5 @@ impl Scheduler {
     fn retry_after(&self, waiting: usize) -> u32 {
         let secs = self.service_secs * waiting as f64 / self.settings.sequences_max as f64;
         (secs.ceil() as u32).clamp(1, RETRY_AFTER_MAX)
-    }
-}
-
-/// Chooses or scores one row.
-fn choose_row(
-    isa: spindle_kernels::Isa,
-    model: &Model,
-    sequence: &Sequence,
-    prompt_token: Option<TokenId>,
-    logits: &mut [f32],
-    scratch: &mut Scratch,
-) -> Choice {
-    let id = prompt_token.unwrap_or_else(|| {
-        let ruled_out = if sequence.must_go_on() {
-            model.end_tokens()
-        } else {
-            &[]
-        };
-        sequence.sampler.choose(
-            isa,
-            logits,
-            sequence.answer_len() as u32,
-            ruled_out,
-            scratch,
-        )
-    });
-    // Scores of a prompt list as many alternatives as those of the answer.
-    let count = if prompt_token.is_some() {
-        Some(sequence.logprobs.unwrap_or(0))
-    } else {
-        sequence.logprobs
-    };
-    let scored = count.map(|count| {
-        let softmax = LogSoftmax::of(isa, logits);
-        let chosen = (id, softmax.logprob(logits[id.0 as usize]));
-        Scored {
-            chosen,
-            top: softmax.top(logits, count, scratch.order()),
-        }
-    });
-    Choice {
-        id: Some(id),
-        scored,
-    }
-}
-
-/// Passes a step's moments on to the watch, and its interrupts back.
-struct StepObserver<'a> {
-    watch: &'a mut dyn Watch,
-    /// It ends where an interactive request arrives.
-    yields: bool,
-    taking_part: &'a [(SequenceId, usize)],
-    cancelled: Vec<SequenceId>,
-}
-
-impl Observer for StepObserver<'_> {
-    fn now(&mut self) -> Duration {
-        self.watch.now()
-    }
-
-    fn goes_on(&mut self) -> bool {
-        loop {
-            match self.watch.between_layers() {
-                Interrupt::None => return true,
-                Interrupt::InteractiveArrived if self.yields => return false,
-                Interrupt::InteractiveArrived => return true,
-                Interrupt::Stop => return false,
-                Interrupt::Cancelled(id) => {
-                    self.cancelled.push(id);
-                    if self
-                        .taking_part
-                        .iter()
-                        .all(|(id, _)| self.cancelled.contains(id))
-                    {
-                        return false;
-                    }
-                }
-            }
-        }
     }
 }
