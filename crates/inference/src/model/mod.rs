@@ -2,7 +2,7 @@
 //!
 //! - A [`Model`] is the checked file with its small tensors unpacked; large ones stay where the file has them.
 //! - [`Forward`] is the working memory of one scheduler: it computes a [`Step`] of many sequences at once.
-//! - The residual stream runs through blocks: [`attention`], then [`feed_forward`], layer by layer, then the [`head`].
+//! - The residual stream runs through blocks: attention, then feed-forward, layer by layer, then the head.
 //!   An architecture chooses among their parts by its `ModelConfig`; the rows of `formats::Architecture` say how.
 //! - A value never depends on the rank that computes it, on the rows beside it or on how a prompt was cut.
 //!

@@ -1,7 +1,7 @@
 //! Weights and totals over a whole vocabulary.
 //!
 //! - A weight is `exp((logit - max) / temperature)` by the kernels' one polynomial, in f32.
-//! - A total over the vocabulary is the kernels' sum (16 lanes, a fixed tree) of each [`CHUNK`] of ids, these added up in
+//! - A total over the vocabulary is the kernels' sum (16 lanes, a fixed tree) of each 512 ids, these added up in
 //!   f64 in rising order: the one order that neither sorts nor depends on an instruction set.
 //! - What is not a number weighs nothing.
 
