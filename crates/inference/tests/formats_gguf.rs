@@ -117,6 +117,22 @@ fn optional_keys_have_their_defaults() {
 }
 
 #[test]
+fn a_sliding_window_bounds_the_context() {
+    let len = |window: u32| {
+        let mut gguf = TinyModel::default().gguf();
+        gguf.set("llama.attention.sliding_window", Value::U32(window));
+        read(gguf.bytes()).config.context_len
+    };
+    assert_eq!([len(0), len(128), len(4096)], [512, 128, 512]);
+}
+
+#[test]
+fn a_model_may_be_shared_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<ModelFile>();
+}
+
+#[test]
 fn rope_scalings_are_typed() {
     let scaling = |entries: &[(&str, Value)]| {
         let mut gguf = TinyModel::default().gguf();

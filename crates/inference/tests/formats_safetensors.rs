@@ -1,10 +1,16 @@
 //! Model directories: what a reader gets out of them, and which are refused.
 
+#[path = "support/gguf_writer.rs"]
+mod gguf_writer;
 #[path = "support/meter.rs"]
 mod meter;
 #[path = "support/model_directory.rs"]
 mod model_directory;
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use gguf_writer::Random;
 use model_directory::{Directory, chain, data, shard, tiny_shapes};
 use serde_json::{Value, json};
 use spindle_inference::TokenId;
@@ -560,6 +566,24 @@ fn hostile_json_is_refused_within_the_bounds() {
 }
 
 #[test]
+fn the_largest_tokenizer_allowed_loads_within_the_bounds() {
+    let mut json = model_directory::tiny_tokenizer();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let known = vocab.len() + 3;
+    vocab.extend((known..1 << 19).map(|id| (format!("{id:07}"), json!(id))));
+    json["model"]["merges"] = (0..1 << 19).map(|_| "Ġ t").collect();
+    let largest = serde_json::to_vec(&json).unwrap();
+    let message = "tensor token_embd.weight: expected [524288, 32], found [320, 32]";
+    refused(
+        |directory| {
+            directory.tokenizer = largest;
+            directory.config["vocab_size"] = (1 << 19).into();
+        },
+        message,
+    );
+}
+
+#[test]
 fn what_the_official_reader_refuses_is_refused() {
     // Every byte of a small shard's header, overwritten: what the official crate does not take, we do not take.
     let shapes = [
@@ -584,5 +608,60 @@ fn what_the_official_reader_refuses_is_refused() {
             let header_is_fine = error.contains("is missing: a llama model needs it");
             assert!(official || !header_is_fine, "byte {at} as {byte}: {error}");
         }
+    }
+}
+
+/// Seed and step are in the message, so a failure can be repeated.
+#[test]
+fn ten_thousand_mutated_directories_never_panic() {
+    let tiny = Directory::tiny();
+    let files = [
+        serde_json::to_vec(&tiny.config).unwrap(),
+        tiny.tokenizer,
+        tiny.shards[0].1.clone(),
+    ];
+    let header = 8 + u64::from_le_bytes(files[2][..8].try_into().unwrap());
+    let mut random = Random(0x5eed);
+    for step in 0..10_000 {
+        let mut mutated = files.clone();
+        let file = random.below(3) as usize;
+        let bytes = &mut mutated[file];
+        let places = if file == 2 {
+            header
+        } else {
+            bytes.len() as u64
+        };
+        for _ in 0..=random.below(3) {
+            let at = random.below(places) as usize;
+            // Other JSON is likelier from JSON's own characters than from any byte.
+            bytes[at] = match random.below(3) {
+                0 => random.next() as u8,
+                1 => br#"0123456789.-e"#[random.below(13) as usize],
+                _ => br#"{}[]",:\ntu"#[random.below(11) as usize],
+            };
+        }
+        let [config_json, tokenizer_json, shard] = mutated;
+        let parts = safetensors::DirectoryParts {
+            config_json,
+            tokenizer_json,
+            shards: vec![("model.safetensors".into(), Arc::new(shard))],
+            ..Directory::tiny().parts()
+        };
+        let file_bytes = parts.tokenizer_json.len();
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let (result, cost) = meter::measure(|| safetensors::read(parts));
+            cost.check("mutated", file_bytes);
+            let Ok(model) = result else { return };
+            let tokens = model
+                .tokenizer
+                .encode("Hello, <|im_start|>wörld\n", true)
+                .unwrap();
+            assert!(
+                tokens
+                    .iter()
+                    .all(|token| (token.0 as usize) < model.config.vocab_len)
+            );
+        }));
+        assert!(result.is_ok(), "step {step} of seed 0x5eed");
     }
 }

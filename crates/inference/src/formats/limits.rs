@@ -30,8 +30,9 @@ pub const VOCAB_MAX: usize = 1 << 19;
 pub const MERGES_MAX: usize = 1 << 19;
 /// Bytes of one token's text. Runs of 512 spaces in GPT-2's two-byte alphabet need 1,024.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
-/// Bytes of all token texts together, in `tokenizer.json`, where they must be copied out of their escapes.
-pub const VOCAB_TEXT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all token texts together, in `tokenizer.json`, where they must be copied out of their escapes. Twice those of
+/// the largest vocabulary in use.
+pub const VOCAB_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the texts of all control and user-defined tokens together: their matcher costs some 40 bytes for each.
 pub const SPECIAL_TEXT_BYTES_MAX: usize = 64 << 10;
 

@@ -3,8 +3,8 @@
 //! - No seed and no randomness: a vocabulary loads the same way everywhere, wasm without an entropy source included.
 //! - A file made to collide is refused after [`PROBES_MAX`] slots instead of loading in quadratic time.
 
-/// Slots a search may look at. Tables are half full at most, where half a million random keys need about 70.
-pub(super) const PROBES_MAX: usize = 256;
+/// Slots a search may look at. Tables are two thirds full at most, where half a million random keys need about 180.
+pub(super) const PROBES_MAX: usize = 512;
 
 const K: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -1,6 +1,6 @@
 //! Which two tokens merge into which, and how early.
 //!
-//! - Keyed by the pair of ids: encoding never touches text. 16 bytes a merge at most half full, and 4 for the result.
+//! - Keyed by the pair of ids: encoding never touches text. 12 bytes a merge for a table two thirds full, 4 for the result.
 //! - A merge's parts and its result are tokens; a file with any other is refused.
 
 use super::error::VocabError;
@@ -14,6 +14,8 @@ pub(super) struct MergeTable {
     slots: Vec<u64>,
     /// Result of each merge, by rank.
     results: Vec<u32>,
+    /// What the table was made for.
+    merges_max: usize,
 }
 
 const ID_BITS: u32 = 20;
@@ -27,8 +29,9 @@ impl MergeTable {
             return Err(LoadError::too_many("merges", merges, MERGES_MAX));
         }
         Ok(MergeTable {
-            slots: vec![0; 2 * merges],
+            slots: vec![0; merges + merges.div_ceil(2)],
             results: Vec::with_capacity(merges),
+            merges_max: merges,
         })
     }
 
@@ -41,12 +44,8 @@ impl MergeTable {
         joined: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
         let rank = self.results.len();
-        if rank >= self.slots.len() / 2 {
-            return Err(LoadError::too_many(
-                "merges",
-                rank + 1,
-                self.slots.len() / 2,
-            ));
+        if rank >= self.merges_max {
+            return Err(LoadError::too_many("merges", rank + 1, self.merges_max));
         }
         let missing = |text: &[u8]| {
             let text = crate::formats::clip(&String::from_utf8_lossy(text));

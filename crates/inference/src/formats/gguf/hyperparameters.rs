@@ -23,7 +23,7 @@ pub(super) fn read(
     let heads = keys.count("attention.head_count", Count::Heads)?;
     let kv_heads = keys.count_or("attention.head_count_kv", Count::Heads, heads)?;
     let head_dim = keys.head_dim(width, heads)?;
-    let context_len = keys.count("context_length", Count::Context)?;
+    let context_len = keys.context_len()?;
     let config = ModelConfig {
         architecture: spec.architecture,
         layers: keys.count("block_count", Count::Layers)?,
@@ -119,6 +119,16 @@ impl Keys<'_> {
             ));
         }
         Ok(head_dim)
+    }
+
+    /// Inside its sliding window a model's attention is full, so the window is a bound we can keep.
+    fn context_len(&self) -> Result<usize, LoadError> {
+        let len = self.count("context_length", Count::Context)?;
+        let key = self.key("attention.sliding_window");
+        match self.metadata.uint(&key)? {
+            None | Some(0) => Ok(len),
+            Some(window) => Ok(len.min(Count::Context.check(&key, window)?)),
+        }
     }
 
     fn refuse_experts(&self) -> Result<(), LoadError> {

@@ -19,7 +19,6 @@ use crate::tokenizer::merges::MergeTable;
 use crate::tokenizer::vocab::{Texts, TokenKind, Vocab};
 
 /// Token texts in the order of the file.
-#[derive(Default)]
 struct Collected {
     text: Vec<u8>,
     /// Id, start and length.
@@ -58,7 +57,12 @@ pub(super) fn read(
     added: &[AddedToken],
     byte_fallback: bool,
 ) -> Result<Vocab, LoadError> {
-    let mut collected = Collected::default();
+    // Sized once: lists that grow are in memory twice while they move. A token has two quotes.
+    let tokens_max = vocab.get().bytes().filter(|byte| *byte == b'"').count() / 2 + added.len();
+    let mut collected = Collected {
+        text: Vec::with_capacity(vocab.get().len().min(VOCAB_TEXT_BYTES_MAX)),
+        tokens: Vec::with_capacity(tokens_max.min(VOCAB_MAX)),
+    };
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(vocab.get());
     let parsed = VocabMap {
@@ -100,15 +104,17 @@ pub(super) fn read(
         }
         .into());
     }
-    arrange(&collected, added, byte_fallback)
+    let (texts, kinds) = arrange(collected, added, byte_fallback);
+    Vocab::new(texts, kinds)
 }
 
-/// Texts by rising id in a buffer of their own, and what each token is for.
+/// Texts by rising id in a buffer of their own, and what each token is for. Takes what was collected, so that it is gone
+/// when the index is made.
 fn arrange(
-    collected: &Collected,
+    collected: Collected,
     added: &[AddedToken],
     byte_fallback: bool,
-) -> Result<Vocab, LoadError> {
+) -> (Texts, Vec<TokenKind>) {
     let len = collected
         .tokens
         .last()
@@ -136,15 +142,13 @@ fn arrange(
             TokenKind::UserDefined
         };
     }
-    Vocab::new(
-        Texts {
-            texts: Arc::new(texts),
-            base: 0,
-            starts,
-            gap: 0,
-        },
-        kinds,
-    )
+    let texts = Texts {
+        texts: Arc::new(texts),
+        base: 0,
+        starts,
+        gap: 0,
+    };
+    (texts, kinds)
 }
 
 /// `{"text": id, ...}`.
