@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -47,12 +47,19 @@ pub async fn serve(
     let service = service_fn(|request: Request<Incoming>| {
         let (requests, watch) = (requests.clone(), watch.clone());
         async move {
+            let request = request.map(|body| Received::new(body, watch.clone()));
             let ambiguous = watch.begin();
             let held = Held {
                 watch,
                 _in_flight: requests.in_flight(),
             };
-            let response = requests.answer(request, ambiguous).await;
+            let mut response = requests.answer(request, ambiguous).await;
+            if held.watch.is_unread() {
+                // The rest of the request stands between this answer and the next request: the
+                // client must not send one here.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok::<_, Infallible>(response.map(|answer| Outgoing {
                 answer,
                 broken: None,
@@ -77,6 +84,44 @@ pub async fn serve(
     };
     if let Err(error) = result {
         tracing::debug!(%peer, error = %error, "connection ended");
+    }
+}
+
+/// A request's body, which tells the connection when it has been read to its end.
+struct Received {
+    body: Incoming,
+    watch: Arc<Watch>,
+}
+
+impl Received {
+    fn new(body: Incoming, watch: Arc<Watch>) -> Self {
+        watch.body_begins(body.is_end_stream());
+        Self { body, watch }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // Whoever knows the length does not ask for the end.
+        if frame.is_none() || self.body.is_end_stream() {
+            self.watch.body_ends();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

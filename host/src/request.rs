@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri,
 };
-use hyper::body::Incoming;
+use http_body::Body;
 use spindle_runtime::types::Lane;
 use spindle_runtime::{Caller, Failure, Guest};
 use tokio::sync::Semaphore;
@@ -50,11 +51,10 @@ impl Requests {
     }
 
     /// Answers one request. `ambiguous` says that its head has two lengths.
-    pub async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        ambiguous: bool,
-    ) -> Response<Answer> {
+    pub async fn answer<B>(&self, mut request: Request<B>, ambiguous: bool) -> Response<Answer>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
         let id = request_id(request.headers());
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let mut response = match self.route(request, ambiguous, &id).await {
@@ -69,12 +69,15 @@ impl Requests {
         response
     }
 
-    async fn route(
+    async fn route<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         ambiguous: bool,
         id: &HeaderValue,
-    ) -> Result<Response<Answer>, Refusal> {
+    ) -> Result<Response<Answer>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
         if ambiguous || has_both_lengths(request.headers()) {
             return Err(Refusal::AmbiguousFraming);
         }
@@ -160,7 +163,7 @@ fn has_both_lengths(headers: &HeaderMap) -> bool {
 }
 
 /// Puts the `host` field into the address: a guest sees the address, and not the field.
-fn with_authority(mut request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> {
+fn with_authority<B>(mut request: Request<B>) -> Result<Request<B>, Refusal> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Some(host),

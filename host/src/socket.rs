@@ -4,11 +4,15 @@
 //!   one). The library's own timer also runs between requests, so it is set to the longer time
 //!   that an idle connection may be kept.
 //! - A client that reads nothing for [`WRITE_STALL_MAX`] while something waits for it is gone.
+//! - A client that is answered before it has sent its whole request still gets to read the answer:
+//!   closing at once would reset the connection under it, so what it sends is taken and dropped
+//!   until it stops, for [`LINGER_MAX`] at most.
 //! - A head with both `content-length` and `transfer-encoding` is told to the connection
 //!   ([`crate::heads`]).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +29,19 @@ use crate::heads::Heads;
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Without a byte taken by the client.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// Between the end of an answer and the end of its connection, while the client still sends: time
+/// for the largest body on a fast network, and little to gain for who wants to hold connections.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+const LINGER_BUFFER_BYTES: usize = 16 << 10;
 
 /// What the socket and the requests on it tell each other.
 #[derive(Default)]
 pub struct Watch {
     /// A request is being served, so bytes that arrive are its body or wait for their turn.
     serving: AtomicBool,
+    /// The body of the latest request has not been read to its end.
+    unread: AtomicBool,
     /// For each head that has come and is not served yet: whether it has two lengths.
     heads: Mutex<VecDeque<bool>>,
 }
@@ -44,6 +55,21 @@ impl Watch {
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front()
             .unwrap_or(false)
+    }
+
+    /// The request has a body, which may be empty.
+    pub fn body_begins(&self, empty: bool) {
+        self.unread.store(!empty, Relaxed);
+    }
+
+    /// The body has been read to its end.
+    pub fn body_ends(&self) {
+        self.unread.store(false, Relaxed);
+    }
+
+    /// Whether the client may still be sending its request.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// Its answer is complete.
@@ -60,6 +86,8 @@ pub struct Socket {
     head_deadline: Option<Pin<Box<Sleep>>>,
     /// Runs while the client takes nothing.
     write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Runs once the last answer is written and its request is not read.
+    linger: Option<Pin<Box<Sleep>>>,
     scan: Heads,
 }
 
@@ -71,6 +99,7 @@ impl Socket {
             watch,
             head_deadline: Some(Box::pin(sleep(HEAD_MAX))),
             write_deadline: None,
+            linger: None,
             scan: Heads::default(),
         }
     }
@@ -93,6 +122,22 @@ impl Socket {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push_back(ambiguous)
         });
+    }
+
+    /// Takes and drops what the client still sends, until it stops or its time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+        let mut unwanted = [MaybeUninit::uninit(); LINGER_BUFFER_BYTES];
+        while deadline.as_mut().poll(cx).is_pending() {
+            let mut unwanted = ReadBuf::uninit(&mut unwanted);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut unwanted));
+            if read.is_err() || unwanted.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn written<T>(
@@ -174,6 +219,10 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.written(cx, result)
+        ready!(self.written(cx, result))?;
+        if self.watch.is_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

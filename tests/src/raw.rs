@@ -96,15 +96,25 @@ impl Connection {
     }
 
     /// Whether the server has closed, without waiting for it.
-    pub fn is_closed(&mut self) -> bool {
-        self.socket.set_nonblocking(true).expect("a socket");
-        let mut byte = [0];
-        let closed = match self.socket.peek(&mut byte) {
+    pub fn is_closed(&self) -> bool {
+        match self.peek(&mut [0]) {
             Ok(count) => count == 0,
             Err(error) => error.kind() != ErrorKind::WouldBlock,
-        };
+        }
+    }
+
+    /// Whether an answer that begins like this has come, without waiting for it.
+    pub fn has_begun(&self, text: &str) -> bool {
+        let mut bytes = vec![0; text.len()];
+        self.peek(&mut bytes)
+            .is_ok_and(|count| bytes[..count] == *text.as_bytes())
+    }
+
+    fn peek(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let peeked = self.socket.peek(bytes);
         self.socket.set_nonblocking(false).expect("a socket");
-        closed
+        peeked
     }
 
     /// Reads until the server closes.

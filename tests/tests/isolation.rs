@@ -213,16 +213,21 @@ fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
         return;
     };
     let client = server.client();
+    let place_is_free = || client.get("/v1/models").status == 200;
     for kind in ["loop", "never", "silent-stream", "loop-mid-stream", "deaf"] {
+        let request = format!("GET {MOUNT}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut connection = Connection::open(server.address());
-        connection.send(format!("GET {MOUNT}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        connection.send(&request);
         wait::until("the place is taken", || {
-            (client.get("/v1/models").status == 429).then_some(())
+            if place_is_free() && connection.has_begun("HTTP/1.1 429 ") {
+                // The question took the place first.
+                connection = Connection::open(server.address());
+                connection.send(&request);
+            }
+            (!place_is_free()).then_some(())
         });
         drop(connection);
-        wait::until("the place is free", || {
-            (client.get("/v1/models").status == 200).then_some(())
-        });
+        wait::until("the place is free", || place_is_free().then_some(()));
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use spindle_tests::Server;
-use spindle_tests::raw::{Connection, Conversation};
+use spindle_tests::raw::{Connection, Conversation, RawResponse};
 
 /// What a proxy would believe to be part of the body, or never to have been sent.
 const HIDDEN: &str = "GET /livez HTTP/1.1\r\nHost: hidden\r\nConnection: close\r\n\r\n";
@@ -426,27 +426,29 @@ fn odd_requests_get_one_answer() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let server = Server::demo();
-    let first = "GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: one\r\n\r\n";
-    // A body on a GET is not the next request.
-    let second = format!(
-        "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: two\r\nContent-Length: {}\r\n\r\n{HIDDEN}",
-        HIDDEN.len()
+    let ask = |path: &str, id: &str, headers: &str, body: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: {id}\r\n{headers}\r\n{body}")
+    };
+    let answers = |requests: String| -> Vec<(u16, String)> {
+        let found = converse(&server, requests.as_bytes()).responses;
+        let id =
+            |response: &RawResponse| response.header("x-request-id").expect("an id").to_owned();
+        found
+            .iter()
+            .map(|response| (response.status, id(response)))
+            .collect()
+    };
+    let (one, two) = (
+        ask("/livez", "one", "", ""),
+        ask("/v1/models", "two", "", ""),
     );
-    let third =
-        "GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: three\r\nConnection: close\r\n\r\n";
-    let found = converse(
-        &server,
-        format!("{first}{second}{third}{HIDDEN}").as_bytes(),
-    );
-    let ids: Vec<_> = found
-        .responses
-        .iter()
-        .map(|response| (response.status, response.header("x-request-id")))
-        .collect();
-    assert_eq!(
-        ids,
-        [(200, Some("one")), (200, Some("two")), (200, Some("three"))]
-    );
+    let three = ask("/readyz", "three", "Connection: close\r\n", "");
+    let expected = ["one", "two", "three"].map(|id| (200, id.to_owned()));
+    assert_eq!(answers(format!("{one}{two}{three}{HIDDEN}")), expected);
+    // A body on a GET is not the next request. Nobody reads it, so what follows it is not answered here.
+    let length = format!("Content-Length: {}\r\n", HIDDEN.len());
+    let two = ask("/v1/models", "two", &length, HIDDEN);
+    assert_eq!(answers(format!("{one}{two}{three}")), expected[..2]);
 }
 
 #[test]
@@ -463,6 +465,42 @@ fn a_client_may_wait_for_leave_to_send() {
         connection.response().map(|response| response.status),
         Some(400)
     );
+}
+
+#[test]
+fn an_answer_that_comes_early_can_be_read_by_who_still_sends() {
+    // A refusal that did not wait for the body once reset the connection under its client, who then
+    // saw a broken pipe instead of the refusal.
+    let server = Server::start(["--api-key", "sk-right"]);
+    let body = vec![b'x'; 11 << 20];
+    let right = "Authorization: Bearer sk-right\r\n";
+    let json = "Content-Type: application/json\r\n";
+    for (name, headers, status) in [
+        ("no key", json.to_owned(), 401),
+        (
+            "another type",
+            format!("{right}Content-Type: text/html\r\n"),
+            415,
+        ),
+        ("too large", format!("{right}{json}"), 413),
+    ] {
+        let mut connection = Connection::open(server.address());
+        connection.send(post(
+            &format!("{headers}Content-Length: {}\r\n", body.len()),
+            "",
+        ));
+        assert!(
+            body.chunks(64 << 10).all(|piece| connection.send(piece)),
+            "{name}: all of it is taken"
+        );
+        let response = connection.response().expect("an answer");
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (status, Some("close")),
+            "{name}"
+        );
+        assert!(connection.conversation().rest.is_empty(), "{name}: closed");
+    }
 }
 
 #[test]
