@@ -44,8 +44,15 @@ pub struct ModelFlags {
     /// File with the Jinja template for chats
     #[arg(long, value_name = "FILE")]
     pub chat_template_file: Option<PathBuf>,
-    /// Colours on stderr: auto, on or off
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    /// Colours on stderr: auto, on or off [default: auto]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub log_colors: ColorChoice,
     #[command(flatten)]
     pub sampling: SamplingFlags,
