@@ -1,7 +1,7 @@
 //! The demo model: its trainer's logits, and one stored text that every way of computing it must give.
 //!
-//! `SPINDLE_UPDATE=1 cargo test --release -p spindle-inference --test model_demo` stores the text again, for a demo
-//! model that was trained anew.
+//! `SPINDLE_UPDATE=1 cargo test --release -p spindle-inference --test model_demo every_isa` stores the text again, for a
+//! demo model that was trained anew.
 
 #[path = "support/drive.rs"]
 mod drive;
