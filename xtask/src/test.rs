@@ -55,11 +55,16 @@ fn test(packages: &[&str], means: &Means) -> Command {
     for package in packages {
         command.args(["--package", package]);
     }
-    if let Some(python) = &means.python {
-        command.env("SPINDLE_TEST_PYTHON", python);
-    }
-    if let Some(modules) = &means.node_modules {
-        command.env("SPINDLE_TEST_NODE_MODULES", modules);
+    if packages.contains(&"spindle-tests") {
+        let python = means
+            .python
+            .iter()
+            .map(|path| ("SPINDLE_TEST_PYTHON", path));
+        let node = means
+            .node_modules
+            .iter()
+            .map(|path| ("SPINDLE_TEST_NODE_MODULES", path));
+        command.envs(python.chain(node));
     }
     command
 }
