@@ -494,12 +494,19 @@ fn an_answer_that_comes_early_can_be_read_by_who_still_sends() {
             "{name}: all of it is taken"
         );
         let response = connection.response().expect("an answer");
-        assert_eq!(
-            (response.status, response.header("connection")),
-            (status, Some("close")),
-            "{name}"
-        );
-        assert!(connection.conversation().rest.is_empty(), "{name}: closed");
+        assert_eq!(response.status, status, "{name}");
+        if response.header("connection") == Some("close") {
+            assert!(
+                connection.conversation().responses.is_empty(),
+                "{name}: closed"
+            );
+        } else {
+            connection.send(get(""));
+            assert!(
+                connection.response().is_some(),
+                "{name}: all of it was read"
+            );
+        }
     }
 }
 
