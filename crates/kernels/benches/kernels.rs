@@ -34,7 +34,7 @@ fn main() {
                 }
             }
             for format in Format::ALL {
-                for tokens in [2, 4, 16, 128] {
+                for tokens in [4, 128] {
                     let label = format!("prefill {format} {} {threads} M={tokens}", isa.name());
                     if (isa != Isa::Scalar || tokens == 4) && wanted(&label) {
                         prefill(&label, isa, format, tokens, &mut team);
@@ -50,13 +50,6 @@ fn main() {
                     attend(&label, isa, context, tokens, &mut team);
                 }
             }
-        }
-        let label = format!("fork-join {threads}");
-        if wanted(&label) {
-            let mut parts = vec![0; threads];
-            let seconds =
-                best(|| (0..1000).for_each(|_| team.run(&mut parts, |_, part| *part += 1)));
-            println!("{label}: {:.2} us", seconds * 1e3);
         }
     }
 }
@@ -155,7 +148,7 @@ fn verify(label: &str, weights: &Weights<'_>, input: &Activations, out: &[f32]) 
 }
 
 fn decode(label: &str, isa: Isa, format: Format, team: &mut Team) {
-    for cols in [576, 1536, 2048] {
+    for cols in [576, 2048] {
         if cols % format.block_len() != 0 {
             continue;
         }

@@ -312,11 +312,11 @@ impl Rows for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn scaled<const BITS: u32, const T: usize>(
+    unsafe fn scaled<const BITS: u32, const N: usize, const T: usize>(
         self,
         totals: &mut [__m256i; T],
-        w: &[__m256i; 8],
-        scales: &[__m256i],
+        w: &[__m256i; N],
+        scale: __m256i,
         x: *const i8,
         stride: usize,
     ) {
@@ -327,7 +327,7 @@ impl Rows for Avx2 {
                 5 => 4,
                 _ => 2,
             };
-            for part in 0..8 / narrow {
+            for part in 0..N / narrow {
                 let mut products = [_mm256_setzero_si256(); T];
                 for g in part * narrow..(part + 1) * narrow {
                     for (t, products) in products.iter_mut().enumerate() {
@@ -339,7 +339,6 @@ impl Rows for Avx2 {
                         };
                     }
                 }
-                let scale = scales[part * narrow * scales.len() / 8];
                 for (total, products) in totals.iter_mut().zip(products) {
                     *total = _mm256_add_epi32(*total, _mm256_madd_epi16(products, scale));
                 }

@@ -257,32 +257,25 @@ impl Rows for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn scaled<const BITS: u32, const T: usize>(
+    unsafe fn scaled<const BITS: u32, const N: usize, const T: usize>(
         self,
         totals: &mut [__m512i; T],
-        w: &[__m512i; 8],
-        scales: &[__m512i],
+        w: &[__m512i; N],
+        scale: __m512i,
         x: *const i8,
         stride: usize,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let narrow = 8 / scales.len();
-            for part in 0..scales.len() {
-                let mut sums = [_mm512_setzero_si512(); T];
-                for g in part * narrow..(part + 1) * narrow {
-                    for t in 0..T {
-                        sums[t] = _mm512_dpbusd_epi32(
-                            sums[t],
-                            w[g],
-                            self.four(x.add(t * stride + g * 4)),
-                        );
-                    }
-                }
+            let mut sums = [_mm512_setzero_si512(); T];
+            for g in 0..N {
                 for t in 0..T {
-                    totals[t] =
-                        _mm512_add_epi32(totals[t], _mm512_mullo_epi32(sums[t], scales[part]));
+                    sums[t] =
+                        _mm512_dpbusd_epi32(sums[t], w[g], self.four(x.add(t * stride + g * 4)));
                 }
+            }
+            for t in 0..T {
+                totals[t] = _mm512_add_epi32(totals[t], _mm512_mullo_epi32(sums[t], scale));
             }
         }
     }

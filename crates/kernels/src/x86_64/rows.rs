@@ -66,15 +66,15 @@ pub(super) trait Rows: Copy {
         x: *const i8,
         stride: usize,
     ) -> [Self::I; T];
-    /// `totals[t]` += scale * dot of 32 codes of `BITS` (4, 5 or 6, unsigned); with 6 bits, `scales` holds one for each 16 codes.
+    /// `totals[t]` += scale * dot of `4 * N` codes of `BITS` (4, 5 or 6, unsigned), N being 4 or 8.
     ///
     /// # Safety
-    /// As [`Rows::dots`].
-    unsafe fn scaled<const BITS: u32, const T: usize>(
+    /// `x + t * stride` is readable for `4 * N` bytes, for t in 0..T.
+    unsafe fn scaled<const BITS: u32, const N: usize, const T: usize>(
         self,
         totals: &mut [Self::I; T],
-        w: &[Self::I; 8],
-        scales: &[Self::I],
+        w: &[Self::I; N],
+        scale: Self::I,
         x: *const i8,
         stride: usize,
     );

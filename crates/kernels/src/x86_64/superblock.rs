@@ -1,9 +1,9 @@
 //! Super-blocks of 256 for the driver in [`super::quant`]: Q4_K, Q5_K and Q6_K.
 //!
-//! - Scales and minimums are unpacked once a panel; codes come 64 or 128 at a time, so that one token can use them while they are in registers.
+//! - Scales and minimums are unpacked once a panel; codes come 64 at a time, so that one token can use them while they are in registers.
 //! - Q6_K multiplies its codes as they are, 32 too large; its scales times the sums of the activations take that back, in integers.
 
-use super::quant::{Blocks, Input};
+use super::quant::{Blocks, Input, prefetch};
 use super::rows::Rows;
 use crate::block::SUPER;
 
@@ -23,7 +23,7 @@ struct Head<V: Rows> {
 /// A block of 256 columns.
 pub(super) struct SuperPanel<V: Rows> {
     head: Head<V>,
-    codes: [[V::I; 8]; 8],
+    codes: [[V::I; 4]; 16],
 }
 
 impl<V: Rows, const BITS: u32, const BYTES: usize> Blocks<V> for Super<BITS, BYTES> {
@@ -36,19 +36,23 @@ impl<V: Rows, const BITS: u32, const BYTES: usize> Blocks<V> for Super<BITS, BYT
     unsafe fn unpack(v: V, base: *const u8, stride: usize) -> SuperPanel<V> {
         // SAFETY: the caller's promise.
         unsafe {
-            let head = head::<V, BITS>(v, base, stride);
-            let (a, b) = (
-                codes::<V, BITS, 0>(v, base, stride),
-                codes::<V, BITS, 1>(v, base, stride),
-            );
-            let (c, d) = (
-                codes::<V, BITS, 2>(v, base, stride),
-                codes::<V, BITS, 3>(v, base, stride),
-            );
-            SuperPanel {
-                head,
-                codes: [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]],
+            let mut panel = SuperPanel {
+                head: head::<V, BITS>(v, base, stride),
+                codes: [[v.splat(0); 4]; 16],
+            };
+            macro_rules! part {
+                ($part:literal) => {
+                    let codes = codes::<V, BITS, $part>(v, base, stride);
+                    for i in 0..4 {
+                        panel.codes[place::<BITS>($part, i)] = codes[i];
+                    }
+                };
             }
+            part!(0);
+            part!(1);
+            part!(2);
+            part!(3);
+            panel
         }
     }
 
@@ -61,26 +65,45 @@ impl<V: Rows, const BITS: u32, const BYTES: usize> Blocks<V> for Super<BITS, BYT
         block: usize,
         token: usize,
         acc: &mut [V::F; 1],
+        ahead: *const u8,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             let head = head::<V, BITS>(v, base, stride);
             let mut totals = [v.splat(0)];
             macro_rules! part {
-                ($part:literal) => {{
+                ($part:literal) => {
+                    let all = V::LANES * BYTES;
+                    prefetch(ahead, all * $part / 4..all * ($part + 1) / 4, all);
                     let codes = codes::<V, BITS, $part>(v, base, stride);
-                    add::<V, BITS, 1>(v, &mut totals, &head, &codes[0], 2 * $part, x, block, token);
-                    add::<V, BITS, 1>(
-                        v,
-                        &mut totals,
-                        &head,
-                        &codes[1],
-                        2 * $part + 1,
-                        x,
-                        block,
-                        token,
-                    );
-                }};
+                    if BITS == 6 {
+                        for i in 0..4 {
+                            add::<V, BITS, 4, 1>(
+                                v,
+                                &mut totals,
+                                &head,
+                                &codes[i],
+                                place::<BITS>($part, i),
+                                x,
+                                block,
+                                token,
+                            );
+                        }
+                    } else {
+                        for (i, codes) in codes.as_flattened().as_chunks().0.iter().enumerate() {
+                            add::<V, BITS, 8, 1>(
+                                v,
+                                &mut totals,
+                                &head,
+                                codes,
+                                2 * $part + i,
+                                x,
+                                block,
+                                token,
+                            );
+                        }
+                    }
+                };
             }
             part!(0);
             part!(1);
@@ -102,15 +125,32 @@ impl<V: Rows, const BITS: u32, const BYTES: usize> Blocks<V> for Super<BITS, BYT
         // SAFETY: the caller's promise: block and tokens are inside the input.
         unsafe {
             let mut totals = [v.splat(0); T];
-            for (j, codes) in panel.codes.iter().enumerate() {
-                add::<V, BITS, T>(v, &mut totals, &panel.head, codes, j, x, block, token);
+            if BITS == 6 {
+                for (j, codes) in panel.codes.iter().enumerate() {
+                    add::<V, BITS, 4, T>(v, &mut totals, &panel.head, codes, j, x, block, token);
+                }
+            } else {
+                for (j, codes) in panel.codes.as_flattened().as_chunks().0.iter().enumerate() {
+                    add::<V, BITS, 8, T>(v, &mut totals, &panel.head, codes, j, x, block, token);
+                }
             }
             fold::<V, BITS, T>(v, &panel.head, &totals, x, block, token, acc);
         }
     }
 }
 
-/// Adds the scaled dots of codes 32j..32j + 32.
+/// Which sixteen codes [`codes`] gives as element `i` of `part`.
+#[inline(always)]
+fn place<const BITS: u32>(part: usize, i: usize) -> usize {
+    // Q6_K: part is (half, side), i the 32 codes of the half that share these bytes.
+    if BITS == 6 {
+        part / 2 * 8 + i * 2 + part % 2
+    } else {
+        part * 4 + i
+    }
+}
+
+/// Adds the dots of the `j`-th `4 * N` codes, times their scale.
 ///
 /// # Safety
 /// As [`Blocks::step`].
@@ -119,27 +159,22 @@ impl<V: Rows, const BITS: u32, const BYTES: usize> Blocks<V> for Super<BITS, BYT
     reason = "a step of `Blocks::step`, which has them"
 )]
 #[inline(always)]
-unsafe fn add<V: Rows, const BITS: u32, const T: usize>(
+unsafe fn add<V: Rows, const BITS: u32, const N: usize, const T: usize>(
     v: V,
     totals: &mut [V::I; T],
     head: &Head<V>,
-    codes: &[V::I; 8],
+    codes: &[V::I; N],
     j: usize,
     x: &Input,
     block: usize,
     token: usize,
 ) {
-    let each = if BITS == 6 { 2 } else { 1 };
     // SAFETY: the caller's promise.
     unsafe {
-        let x_codes = x.codes.add(token * x.code_stride + block * SUPER + j * 32);
-        v.scaled::<BITS, T>(
-            totals,
-            codes,
-            &head.scales[j * each..][..each],
-            x_codes,
-            x.code_stride,
-        );
+        let x_codes = x
+            .codes
+            .add(token * x.code_stride + block * SUPER + j * 4 * N);
+        v.scaled::<BITS, N, T>(totals, codes, head.scales[j], x_codes, x.code_stride);
     }
 }
 
@@ -235,7 +270,7 @@ unsafe fn head<V: Rows, const BITS: u32>(v: V, base: *const u8, stride: usize) -
     }
 }
 
-/// Codes 64 * PART .. 64 * PART + 64.
+/// 64 codes in sixteens; [`place`] says which.
 ///
 /// # Safety
 /// As [`Blocks::unpack`].
@@ -244,61 +279,51 @@ unsafe fn codes<V: Rows, const BITS: u32, const PART: usize>(
     v: V,
     base: *const u8,
     stride: usize,
-) -> [[V::I; 8]; 2] {
+) -> [[V::I; 4]; 4] {
     let (four, one, top) = (
         v.splat(0x0f0f_0f0f),
         v.splat(0x1010_1010),
         v.splat(0x3030_3030),
     );
-    let mut codes = [[v.splat(0); 8]; 2];
+    let mut codes = [[v.splat(0); 4]; 4];
     // SAFETY: offsets are inside the block of 144, 176 or 210 bytes.
     unsafe {
-        for side in 0..2 {
-            if BITS == 6 {
-                // Low nibbles of 64 bytes are the first 64 codes of a half, high nibbles the second.
-                let bytes = base.add(PART / 2 * 64 + side * 16);
-                let nibbles = [v.load16(bytes, stride), v.load16(bytes.add(32), stride)];
-                let high = v.load16(base.add(128 + PART / 2 * 32 + side * 16), stride);
-                for g in 0..4 {
-                    let pair = if PART.is_multiple_of(2) {
-                        [
-                            v.and(v.shl::<4>(high[g]), top),
-                            v.and(v.shl::<2>(high[g]), top),
-                        ]
-                    } else {
-                        [v.and(high[g], top), v.and(v.shr::<2>(high[g]), top)]
-                    };
-                    for i in 0..2 {
-                        let nibble = if PART.is_multiple_of(2) {
-                            nibbles[i][g]
-                        } else {
-                            v.shr::<4>(nibbles[i][g])
-                        };
-                        codes[i][side * 4 + g] = v.or(v.and(nibble, four), pair[i]);
-                    }
-                }
-                continue;
+        if BITS == 6 {
+            let (half, side) = (PART / 2, PART % 2);
+            let low = v.load16(base.add(half * 64 + side * 16), stride);
+            let next = v.load16(base.add(half * 64 + 32 + side * 16), stride);
+            let high = v.load16(base.add(128 + half * 32 + side * 16), stride);
+            for g in 0..4 {
+                codes[0][g] = v.or(v.and(low[g], four), v.and(v.shl::<4>(high[g]), top));
+                codes[1][g] = v.or(v.and(next[g], four), v.and(v.shl::<2>(high[g]), top));
+                codes[2][g] = v.or(v.and(v.shr::<4>(low[g]), four), v.and(high[g], top));
+                codes[3][g] = v.or(
+                    v.and(v.shr::<4>(next[g]), four),
+                    v.and(v.shr::<2>(high[g]), top),
+                );
             }
+            return codes;
+        }
+        for side in 0..2 {
             let nibbles = v.load16(
                 base.add(if BITS == 5 { 48 } else { 16 } + PART * 32 + side * 16),
                 stride,
             );
             for g in 0..4 {
-                codes[0][side * 4 + g] = v.and(nibbles[g], four);
-                codes[1][side * 4 + g] = v.and(v.shr::<4>(nibbles[g]), four);
+                codes[side][g] = v.and(nibbles[g], four);
+                codes[2 + side][g] = v.and(v.shr::<4>(nibbles[g]), four);
             }
             if BITS == 5 {
                 let bits = v.load16(base.add(16 + side * 16), stride);
                 for g in 0..4 {
-                    let pair = match PART {
-                        0 => [v.shl::<4>(bits[g]), v.shl::<3>(bits[g])],
-                        1 => [v.shl::<2>(bits[g]), v.shl::<1>(bits[g])],
-                        2 => [bits[g], v.shr::<1>(bits[g])],
-                        _ => [v.shr::<2>(bits[g]), v.shr::<3>(bits[g])],
+                    let (low, next) = match PART {
+                        0 => (v.shl::<4>(bits[g]), v.shl::<3>(bits[g])),
+                        1 => (v.shl::<2>(bits[g]), v.shl::<1>(bits[g])),
+                        2 => (bits[g], v.shr::<1>(bits[g])),
+                        _ => (v.shr::<2>(bits[g]), v.shr::<3>(bits[g])),
                     };
-                    for i in 0..2 {
-                        codes[i][side * 4 + g] = v.or(codes[i][side * 4 + g], v.and(pair[i], one));
-                    }
+                    codes[side][g] = v.or(codes[side][g], v.and(low, one));
+                    codes[2 + side][g] = v.or(codes[2 + side][g], v.and(next, one));
                 }
             }
         }
