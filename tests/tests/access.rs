@@ -115,6 +115,12 @@ fn browsers_are_told_only_where_the_operator_says_so() {
         Some("https://app.example"),
         "errors too"
     );
+    let health = client.send("GET", "/health", &[origin], b"").unwrap();
+    assert_eq!(
+        health.header("access-control-allow-origin"),
+        Some("https://app.example"),
+        "a page shows whether its server is up"
+    );
     let wanted = [
         origin,
         ("access-control-request-method", "POST"),

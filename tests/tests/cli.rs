@@ -35,6 +35,15 @@ fn check_failure(args: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
+fn memory_for_no_question_is_three() {
+    check_failure(
+        &["serve", "--listen", "127.0.0.1:0", "--kv-bytes", "1"],
+        3,
+        &["--kv-bytes", "hint:"],
+    );
+}
+
+#[test]
 fn usage_errors_are_two() {
     for args in [
         &["serve", "--no-such-flag"][..],
@@ -305,6 +314,44 @@ fn settings_come_from_the_environment_below_the_command_line() {
     assert_eq!(server.client().get("/livez").status, 200);
 }
 
+/// A server whose environment names its address, or switches something on, could not be started with
+/// an option that excludes the named one, nor with the `1` that llama-server takes for a switch.
+#[test]
+fn variables_neither_exclude_a_typed_option_nor_must_say_true() {
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let cases = [
+        (
+            ("SPINDLE_LISTEN", "127.0.0.1:1"),
+            &["--host", "0.0.0.0"][..],
+            3,
+        ),
+        (
+            ("SPINDLE_CHAT_TEMPLATE", "chatml"),
+            &["--chat-template-file", "nothing-here"],
+            3,
+        ),
+        (
+            ("SPINDLE_INSECURE_NO_AUTH", "1"),
+            &["--listen", &address],
+            5,
+        ),
+        (("LLAMA_ARG_NO_MMAP", "on"), &["--model", "nothing-here"], 4),
+        (("SPINDLE_MMAP", "0"), &["--model", "nothing-here"], 4),
+        (
+            ("SPINDLE_TRUSTED_PROXY", "10.0.0.1,10.0.0.2"),
+            &["--model", "nothing-here"],
+            4,
+        ),
+    ];
+    for ((name, value), args, code) in cases {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = spindle(home.path());
+        let outcome = process::run(command.env(name, value).arg("serve").args(args));
+        assert_eq!(outcome.status.code(), Some(code), "{name}: {outcome:?}");
+    }
+}
+
 #[test]
 fn start_up_says_what_serves_and_how_to_ask() {
     let server = Server::start(["--threads", "2"]);
@@ -337,6 +384,15 @@ fn start_up_says_what_serves_and_how_to_ask() {
             .args(["-c", &format!("{command} --silent --show-error --fail")]),
     );
     assert!(outcome.status.success(), "{command}: {outcome:?}");
+}
+
+#[test]
+fn start_up_says_that_the_context_is_less_than_asked_for() {
+    let server = Server::start(["--ctx-size", "1m"]);
+    let log = wait::until("the start-up lines are complete", || {
+        Some(server.log()).filter(|log| log.contains("curl"))
+    });
+    assert!(log.contains(" instead of 1000000"), "{log}");
 }
 
 #[test]
