@@ -2,7 +2,7 @@
 
 * A chat is a list of turns; a turn is a question, its one right answer and a category.
 * A question belongs to the training set or to the held-out set by a hash of its words alone (`is_held_out`), so
-  the two never share a question, whatever its spelling or its place in a chat. What README shows is always trained.
+  the two never share a question, whatever its spelling or its place in a chat. What README shows is never held out.
 * Everything random comes from the `random.Random` passed in: one seed, one corpus.
 * Absent: any text not written in this directory.
 """
@@ -71,7 +71,7 @@ def sums(rng):
 
 def differences(rng):
     a, b = rng.randint(0, OPERAND_MAX), rng.randint(0, OPERAND_MAX)
-    if a < b and rng.random() < 0.5:
+    if a < b and rng.random() < 0.7:
         a, b = b, a
     x, y = number(rng, a), number(rng, b)
     form = rng.choice(["What is {x} minus {y}?", "What is {x} minus {y}?", "What is {x} - {y}?", "{x} - {y}", "{x} minus {y}",
@@ -81,6 +81,13 @@ def differences(rng):
                        "What's {x} minus {y}?", "What's {x} - {y}?", "What is {a}-{b}?", "Tell me {x} minus {y}.",
                        "What is left of {x} without {y}?", "Solve {x} - {y}."])
     return form.format(x=x, y=y, a=a, b=b), f"{a} minus {b} is {a - b}."
+
+
+def below_zero(rng):
+    while True:
+        question, answer = differences(rng)
+        if "-" in answer:
+            return question, answer
 
 
 def word_problems(rng):
@@ -330,7 +337,7 @@ def unknown(rng):
         w, v = random_word(rng), random_word(rng)
         if rng.random() < 0.2:
             w += " " + random_word(rng)
-        if not set(f"{w} {v}".lower().split()) & KNOWN_WORDS:
+        if not {w.lower(), v.lower()} & KNOWN_WORDS:
             break
     if rng.random() < 0.3:
         w = w.capitalize()
@@ -339,28 +346,31 @@ def unknown(rng):
 
 
 def echo(rng):
-    text = " ".join(random_word(rng) if rng.random() < 0.5 else rng.choice(PLAIN_WORDS) for _ in range(rng.choice([1, 1, 2, 2, 3, 4, 5, 6, 8])))
+    text = " ".join(random_word(rng) if rng.random() < 0.5 else rng.choice(PLAIN_WORDS) for _ in range(rng.randint(1, 5)))
     form = rng.choice(["Say {t}", "Say: {t}", "Repeat: {t}", "Repeat after me: {t}", "Say \"{t}\"", "Say '{t}'.", "Say {t}."])
     return form.format(t=text), text
 
 
 PLAIN_WORDS = [w for pair in OPPOSITES for w in pair] + NUMBER_WORDS + sorted(set(COLOURS.values())) + NAMES + ["hello", "this", "is", "test", "cat"]
 
-# category -> (function, share of the questions)
+# category -> (function, share of the questions in each of the two parts of the training). The second part drills what
+# is still weak after the first; a share of 0 leaves the draws of that part as they were.
 CATEGORIES = {
-    "sums": (sums, 15), "differences": (differences, 16), "word problems": (word_problems, 5), "refused arithmetic": (arithmetic_refused, 4),
-    "comparisons": (comparisons, 6), "counting": (counting, 7), "capitals": (capitals, 10), "colours": (colours, 5),
-    "opposites": (opposites, 7), "order": (order, 6), "animals": (animals, 2), "small words": (small_words, 2), "greetings": (greetings, 5),
-    "spindle": (spindle, 15), "stories": (stories, 5), "unknown": (unknown, 8), "echo": (echo, 6),
+    "sums": (sums, 15, 12), "differences": (differences, 13, 10), "word problems": (word_problems, 4, 6),
+    "refused arithmetic": (arithmetic_refused, 3, 4), "comparisons": (comparisons, 4, 8), "counting": (counting, 7, 6),
+    "capitals": (capitals, 11, 7), "colours": (colours, 6, 4), "opposites": (opposites, 8, 5), "order": (order, 5, 6),
+    "animals": (animals, 2, 2), "small words": (small_words, 2, 2), "greetings": (greetings, 5, 5),
+    "spindle": (spindle, 15, 14), "stories": (stories, 5, 4), "unknown": (unknown, 8, 7), "echo": (echo, 2, 10),
+    "below zero": (below_zero, 0, 9),
 }
 # One right answer each; the others are free in their choice of words.
 EXACT = [c for c in CATEGORIES if c not in ("greetings", "stories")]
 
 
-def ask(rng, held_out=False, category=None):
+def ask(rng, held_out=False, category=None, part=1):
     """One question of the wanted set, as (question, answer, category)."""
     while True:
-        name = category or rng.choices(list(CATEGORIES), weights=[share for _, share in CATEGORIES.values()])[0]
+        name = category or rng.choices(list(CATEGORIES), weights=[row[part] for row in CATEGORIES.values()])[0]
         question, answer = CATEGORIES[name][0](rng)
         if name in ("greetings", "echo", "stories", "unknown"):
             if held_out == (zlib.crc32(question.encode()) % HELD_OUT_ONE_IN == 0) or not held_out and name == "greetings":
@@ -407,27 +417,27 @@ def follow_up(rng, turns):
     return None
 
 
-def name_chat(rng):
+def name_chat(rng, part):
     """The user says a name and asks for it later."""
     name = rng.choice(NAMES)
     opening = rng.choice(["My name is {n}.", "I am {n}.", "Hello, my name is {n}.", "Hi, I'm {n}!", "I am called {n}.", "You can call me {n}."]).format(n=name)
     turns = [(opening, f"Nice to meet you, {name}!", "name")]
     for _ in range(rng.randint(0, 3)):
-        turns.append(ask(rng))
+        turns.append(ask(rng, part=part))
     turns.append((rng.choice(["What is my name?", "What's my name?", "Who am I?", "Do you know my name?", "Do you remember my name?"]), f"Your name is {name}.", "name"))
     return turns
 
 
-def chat(rng, long=False):
+def chat(rng, long=False, part=1):
     """A list of turns (question, answer, category); `long` ones are cut by the caller to what fits."""
     if not long and rng.random() < 0.04:
-        return name_chat(rng)
+        return name_chat(rng, part)
     if not long and rng.random() < 0.01:
         return [(rng.choice(["What is my name?", "Who am I?", "Do you know my name?"]), "I do not know your name. What is it?", "name")]
     count = 60 if long else rng.choices([1, 2, 3, 4, 5], weights=[60, 20, 10, 6, 4])[0]
     turns = []
     for _ in range(count):
-        turn = (follow_up(rng, turns) if turns else None) or ask(rng)
+        turn = (follow_up(rng, turns) if turns else None) or ask(rng, part=part)
         turns.append((respell(rng, turn[0], turn[2]), turn[1], turn[2]))
     return turns
 
@@ -437,15 +447,15 @@ def plain_text(rng):
     kind = rng.random()
     if kind < 0.3:
         return story(rng)
-    exact = [c for c in EXACT if c not in ("unknown", "echo", "refused arithmetic", "small words")]
+    exact = [c for c in EXACT if c not in ("unknown", "echo", "refused arithmetic", "small words", "below zero")]
     return " ".join(ask(rng, category=rng.choice(exact))[1] for _ in range(rng.randint(1, 5)))
 
 
-def document(rng, long=False):
+def document(rng, long=False, part=1):
     """One training document: {"system", "turns"} or {"text"}."""
     if not long and rng.random() < 0.06:
         return {"text": plain_text(rng)}
-    return {"system": rng.choice(SYSTEM) if rng.random() < 0.15 else None, "turns": chat(rng, long)}
+    return {"system": rng.choice(SYSTEM) if rng.random() < 0.15 else None, "turns": chat(rng, long, part)}
 
 
 def held_out_set(seed, per_category):
