@@ -38,7 +38,7 @@ pub struct Requests {
     pub places: Arc<Semaphore>,
     /// See [`Health`].
     pub health: Health,
-    /// Value of `access-control-allow-origin` on the host's own errors.
+    /// Value of `access-control-allow-origin` on the host's own answers.
     pub cors_origin: Option<HeaderValue>,
     /// Counts requests in progress.
     pub tracker: TaskTracker,
@@ -59,7 +59,7 @@ impl Requests {
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let mut response = match self.route(request, ambiguous, &id).await {
             Ok(response) => response,
-            Err(refusal) => self.refuse(refusal),
+            Err(refusal) => self.own(refusal.response()),
         };
         let headers = response.headers_mut();
         headers.entry(REQUEST_ID).or_insert(id);
@@ -83,7 +83,7 @@ impl Requests {
         }
         let request = with_authority(request)?;
         if let Some(response) = self.probe(request.method(), request.uri().path()) {
-            return Ok(fixed(response));
+            return Ok(self.own(response));
         }
         match self.health.phase() {
             Phase::Loading => return Err(Refusal::Loading),
@@ -136,8 +136,9 @@ impl Requests {
         mounted.map_or(&self.api, |(_, guest)| guest)
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Answer> {
-        let mut response = fixed(refusal.response());
+    /// An answer of the host's, which pages of the allowed origin may read like a component's.
+    fn own(&self, response: Response<answers::FixedBody>) -> Response<Answer> {
+        let mut response = fixed(response);
         if let Some(origin) = &self.cors_origin {
             response
                 .headers_mut()
