@@ -10,6 +10,7 @@ mod open;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use spindle_inference::kv::{KvCache, PAGE_LEN};
 use spindle_inference::scheduler::SchedulerSettings;
 use spindle_inference::{Isa, Model};
 use spindle_runtime::models::ModelInfo;
@@ -87,6 +88,16 @@ fn load(settings: &ModelSettings) -> Result<LoadedModel, Error> {
         queue_max: settings.queue_max,
         ..SchedulerSettings::new(isa, settings.threads, kv_bytes)
     };
+    let page_bytes = KvCache::page_bytes(model.config(), scheduler.kv_type);
+    if kv_bytes < page_bytes {
+        too_small(
+            &name,
+            settings.kv_bytes,
+            page_bytes,
+            weight_bytes,
+            memory_bytes,
+        )?;
+    }
     let info = info(&model, settings, created);
     let facts = Facts {
         architecture: model.config().architecture.name(),
@@ -141,6 +152,33 @@ fn kv_bytes(
     }
 }
 
+/// Less than the page that the cache has in any case: a server takes no more than it was allowed, and
+/// does not begin with a context that no question fits into.
+fn too_small(
+    name: &str,
+    wanted: Option<u64>,
+    page_bytes: u64,
+    weight_bytes: u64,
+    memory_bytes: u64,
+) -> Result<(), Error> {
+    let Some(wanted) = wanted else {
+        return fits(
+            name,
+            weight_bytes.saturating_add(ROOM_BYTES),
+            page_bytes,
+            memory_bytes,
+        );
+    };
+    Err(Error::Config {
+        what: format!(
+            "--kv-bytes: {} is less than {PAGE_LEN} tokens of this model take, {}",
+            sizes::display(wanted),
+            sizes::display(page_bytes)
+        ),
+        hint: "pass more, or leave the option out".into(),
+    })
+}
+
 fn fits(name: &str, weight_bytes: u64, kv_bytes: u64, memory_bytes: u64) -> Result<(), Error> {
     let needed = weight_bytes.saturating_add(kv_bytes);
     if needed <= memory_bytes {
@@ -175,6 +213,17 @@ mod tests {
                 "{wanted:?} {weights}"
             );
         }
+    }
+
+    #[test]
+    fn less_than_a_page_is_a_settings_error_or_a_model_too_large() {
+        let code = |wanted, memory| {
+            let checked = too_small("m", wanted, 1 << 20, GIB, memory);
+            checked.err().map(|error| error.exit_code())
+        };
+        assert_eq!(code(Some(1), 16 * GIB), Some(crate::ExitCode::Config));
+        assert_eq!(code(None, GIB + ROOM_BYTES), Some(crate::ExitCode::Model));
+        assert_eq!(code(None, GIB + ROOM_BYTES + (1 << 20)), None);
     }
 
     #[test]
