@@ -112,6 +112,8 @@ fn stop_signals() -> Result<Arc<Notify>, Error> {
 struct Startup {
     base: String,
     model: String,
+    /// Tokens that the operator asked for.
+    context_asked: Option<usize>,
     key: bool,
 }
 
@@ -128,6 +130,7 @@ impl Startup {
         Ok(Self {
             base: format!("http://{address}"),
             model: settings.model.id.clone(),
+            context_asked: settings.model.context_len,
             key: !settings.keys.is_empty(),
         })
     }
@@ -148,10 +151,15 @@ impl Startup {
         } else {
             ", chats in ChatML for want of a template"
         };
+        let context_len = started.context_len;
+        // The model's own limit, or what the memory for keys and values holds.
+        let less = self
+            .context_asked
+            .filter(|asked| *asked > context_len as usize)
+            .map_or_else(String::new, |asked| format!(" instead of {asked}"));
         anstream::eprintln!(
-            "  model    {model} ({}), context {} tokens{template}",
-            facts.architecture,
-            started.context_len
+            "  model    {model} ({}), context {context_len} tokens{less}{template}",
+            facts.architecture
         );
         anstream::eprintln!("  compute  {}, {} threads", facts.isa, facts.threads);
         anstream::eprintln!(
