@@ -21,6 +21,8 @@ const GUEST_MEMORY_BYTES_MAX: usize = 64 << 20;
 const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 /// More instances than a machine would ever run; the pool reserves address space for each.
 const STREAMS_MAX_MAX: u32 = 10_000;
+/// A week. What a clock cannot be set to is far beyond, and nobody waits so long.
+const DRAIN_SECS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// Where the model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ pub struct ServeSettings {
     pub limits: Limits,
     /// What components are told.
     pub api: ApiSettings,
-    /// For the host's own errors.
+    /// For the host's own answers.
     pub cors_origin: Option<HeaderValue>,
     /// Connections.
     pub server: ServerSettings,
@@ -112,10 +114,17 @@ pub fn serve(flags: &ServeFlags) -> Result<ServeSettings, Error> {
         1,
         STREAMS_MAX_MAX,
     )?;
+    let drain_secs = within(
+        "--drain-secs",
+        flags.drain_secs.unwrap_or(30),
+        0,
+        DRAIN_SECS_MAX,
+    )?;
     let cors_origin = flags.cors_origin.as_deref().map(origin).transpose()?;
     let mut model = model(&flags.model)?;
     if let Some(queue_max) = flags.queue_max {
-        model.queue_max = queue_max as usize;
+        // A generation waits before it runs, if only for a moment: without a place to do so none would.
+        model.queue_max = within("--queue-max", queue_max, 1, u32::MAX)? as usize;
     }
     Ok(ServeSettings {
         model,
@@ -128,7 +137,7 @@ pub fn serve(flags: &ServeFlags) -> Result<ServeSettings, Error> {
         },
         cors_origin,
         server: ServerSettings {
-            drain: Duration::from_secs(flags.drain_secs.unwrap_or(30)),
+            drain: Duration::from_secs(drain_secs),
             trusted_proxies: flags.trusted_proxy.clone(),
         },
         test_guests: flags
@@ -220,7 +229,7 @@ fn model(flags: &ModelFlags) -> Result<ModelSettings, Error> {
         // The choices of one request wait each on its own: an idle server must take the largest `n`.
         queue_max: 128,
         kv_bytes: flags.kv_bytes,
-        mmap: !flags.no_mmap,
+        mmap: flags.mmap.unwrap_or(true) && !flags.no_mmap,
         chat_template: chat_template(flags)?,
         defaults: defaults(flags)?,
     })
@@ -398,12 +407,14 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_settings_errors() {
-        let cases: [fn(&mut ServeFlags); 8] = [
+        let cases: [fn(&mut ServeFlags); 10] = [
             |flags| flags.model.sampling.temp = Some(-0.1),
             |flags| flags.model.sampling.temp = Some(f32::NAN),
             |flags| flags.model.sampling.top_p = Some(1.1),
             |flags| flags.model.parallel = Some(0),
             |flags| flags.streams_max = Some(0),
+            |flags| flags.queue_max = Some(0),
+            |flags| flags.drain_secs = Some(u64::MAX),
             |flags| flags.api_key = Some(" ".into()),
             |flags| flags.model.chat_template = Some("llama9".into()),
             |flags| flags.test_guest = vec!["file.cwasm".into()],
@@ -413,6 +424,22 @@ mod tests {
                 .err()
                 .unwrap_or_else(|| panic!("case {index}"));
             assert_eq!(error.exit_code(), crate::ExitCode::Config, "{error}");
+        }
+    }
+
+    #[test]
+    fn either_switch_turns_mapping_off() {
+        let cases = [
+            (None, false, true),
+            (Some(true), false, true),
+            (Some(false), false, false),
+            (None, true, false),
+        ];
+        for (mmap, no_mmap, expected) in cases {
+            let settings = serve(&flags(|flags| {
+                (flags.model.mmap, flags.model.no_mmap) = (mmap, no_mmap);
+            }));
+            assert_eq!(settings.unwrap().model.mmap, expected, "{mmap:?} {no_mmap}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::sizes;
 
@@ -29,8 +29,14 @@ pub struct ModelFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub kv_bytes: Option<u64>,
     /// Map the model's file into memory (the default)
-    #[arg(long, overrides_with = "no_mmap")]
-    pub mmap: bool,
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        default_value = "true",
+        hide_default_value = true,
+        overrides_with = "no_mmap"
+    )]
+    pub mmap: Option<bool>,
     /// Read the model's file instead of mapping it
     #[arg(long, overrides_with = "mmap")]
     pub no_mmap: bool,
@@ -133,7 +139,12 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ORIGIN", help_heading = "Network")]
     pub cors_origin: Option<String>,
     /// Proxy in front of the server, which may open any number of connections (repeatable)
-    #[arg(long, value_name = "ADDR", help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
     pub trusted_proxy: Vec<IpAddr>,
     /// Requests served at once; further ones get 429 [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Limits")]

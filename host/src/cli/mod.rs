@@ -3,7 +3,8 @@
 //! - Flags keep the names users know from llama-server; what a value means is decided in
 //!   [`crate::settings`], once.
 //! - Each flag may come from the environment: `SPINDLE_` and its name, or `LLAMA_ARG_` and the name
-//!   llama-server has for it. The command line wins. `--host` and `--port` have no such names:
+//!   llama-server has for it. The command line wins, also over a variable of an option that excludes
+//!   the one that was typed. `--host` and `--port` have no such names:
 //!   Kubernetes sets `SPINDLE_PORT` by itself for a service called spindle.
 
 mod flags;
@@ -12,6 +13,8 @@ mod serve;
 
 use std::ffi::OsString;
 
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Error;
@@ -58,12 +61,13 @@ enum Verb {
 }
 
 const ENVIRONMENT: &str = "Environment:\n  \
-    Each option may be set as SPINDLE_ and its name: SPINDLE_CTX_SIZE=8k is --ctx-size 8k.\n  \
+    Each option but --host and --port has a variable, SPINDLE_ and its name: SPINDLE_CTX_SIZE=8k.\n  \
     LLAMA_ARG_* names of llama-server are read where SPINDLE_* is not set. RUST_LOG chooses what is logged.";
 
 /// Parses the command line and does what it says.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
-    let matches = command().get_matches_from(args.into_iter().map(long_form));
+    let args: Vec<_> = args.into_iter().map(long_form).collect();
+    let matches = command(&args).get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.verb {
         Verb::Serve(flags) => {
@@ -78,8 +82,28 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
 }
 
 /// The whole command line, with the environment's names in it.
-fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|verb| verb.mut_args(with_environment))
+fn command(args: &[OsString]) -> clap::Command {
+    let typed = typed(args);
+    Cli::command()
+        .mut_subcommands(|verb| verb.mut_args(|arg| with_environment(lenient(arg), &typed)))
+}
+
+/// The options that are on the command line. None if it does not parse: then it will not with the
+/// environment either, and is refused there.
+fn typed(args: &[OsString]) -> Vec<clap::Id> {
+    let matches = Cli::command()
+        .mut_subcommands(|verb| verb.mut_args(lenient))
+        .try_get_matches_from(args);
+    let given = |verb: &clap::ArgMatches| {
+        verb.ids()
+            .filter(|id| verb.value_source(id.as_str()) == Some(ValueSource::CommandLine))
+            .cloned()
+            .collect()
+    };
+    matches
+        .ok()
+        .and_then(|matches| matches.subcommand().map(|(_, verb)| given(verb)))
+        .unwrap_or_default()
 }
 
 /// llama-server's options of several letters after one dash, which this parser would take apart.
@@ -102,7 +126,34 @@ const LLAMA_NAMES: [(&str, &str); 5] = [
     ("cors-origin", "LLAMA_ARG_CORS_ORIGINS"),
 ];
 
-fn with_environment(arg: clap::Arg) -> clap::Arg {
+/// Options and those that they exclude: of such a pair, a typed one silences the other's variable.
+const EXCLUDED: [(&str, &str); 6] = [
+    ("host", "listen"),
+    ("port", "listen"),
+    ("chat_template", "chat_template_file"),
+    ("chat_template_file", "chat_template"),
+    ("mmap", "no_mmap"),
+    ("no_mmap", "mmap"),
+];
+
+/// As llama-server reads them: of an option that comes twice the last one counts, and a variable
+/// for a switch may say 1, on or yes.
+fn lenient(arg: clap::Arg) -> clap::Arg {
+    match arg.get_action() {
+        ArgAction::Set => arg.clone().overrides_with(arg.get_id()),
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
+    }
+}
+
+fn with_environment(arg: clap::Arg, typed: &[clap::Id]) -> clap::Arg {
+    let silenced = typed.iter().any(|typed| {
+        let excluded = |(this, other): &(_, _)| typed == this && arg.get_id() == other;
+        EXCLUDED.iter().any(excluded)
+    });
+    if silenced {
+        return arg;
+    }
     let Some(long) = arg.get_long().map(str::to_owned) else {
         return arg;
     };
@@ -126,11 +177,6 @@ fn with_environment(arg: clap::Arg) -> clap::Arg {
     } else {
         ours
     };
-    // Of an option that comes twice the last one counts, as with llama-server.
-    let arg = match arg.get_action() {
-        ArgAction::Set => arg.clone().overrides_with(arg.get_id()),
-        _ => arg,
-    };
     // Shown in one place instead of beside each option; values may be secret.
     arg.env(OsString::from(chosen)).hide_env(true)
 }
@@ -140,11 +186,12 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        let args = ["spindle"]
+        let args: Vec<_> = ["spindle"]
             .iter()
             .chain(args)
-            .map(|arg| long_form(OsString::from(arg)));
-        Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+            .map(|arg| long_form(OsString::from(arg)))
+            .collect();
+        Cli::from_arg_matches(&command(&args).try_get_matches_from(args)?)
     }
 
     #[test]
@@ -178,7 +225,7 @@ mod tests {
         else {
             panic!("refused")
         };
-        assert!(flags.model.mmap && !flags.model.no_mmap);
+        assert!(flags.model.mmap == Some(true) && !flags.model.no_mmap);
     }
 
     #[test]
@@ -226,12 +273,12 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        command().debug_assert();
+        command(&[]).debug_assert();
     }
 
     #[test]
     fn help_names_every_option_once_and_no_test_means() {
-        let help = command()
+        let help = command(&[])
             .find_subcommand_mut("serve")
             .unwrap()
             .render_long_help()
