@@ -48,7 +48,8 @@ def shown(model):
         said, ended = ask(model, row["question"])
         right = ended and all(part in said for part in row["must_contain"])
         wrong += not right
-        print(f"{'ok   ' if right else 'WRONG'}  {row['question']}  ->  {said}{'' if ended else ' [no end]'}", flush=True)
+        print(f"{'ok   ' if right else 'WRONG'}  {row['question']}  ->  {said}{'' if ended else ' [no end]'}",
+              flush=True)
     return wrong
 
 

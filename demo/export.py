@@ -87,7 +87,8 @@ def chat_text(turns, system=None):
     return out + f"{text.START}assistant\n"
 
 
-LONG_CHAT = ["What is Spindle?", "Spindle is an OpenAI-compatible server for language models. It is made of WebAssembly components.",
+LONG_CHAT = ["What is Spindle?",
+             "Spindle is an OpenAI-compatible server for language models. It is made of WebAssembly components.",
              "My name is Anna.", "Nice to meet you, Anna!", "What is 12 plus 7?", "12 plus 7 is 19.",
              "Count from 1 to 12.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.", "What is the opposite of loud?",
              "The opposite of loud is quiet."]

@@ -7,7 +7,8 @@
 """
 
 CAPITALS = {
-    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Portugal": "Lisbon", "Poland": "Warsaw",
+    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Portugal": "Lisbon",
+            "Poland": "Warsaw",
     "Austria": "Vienna", "Hungary": "Budapest", "Greece": "Athens", "Turkey": "Ankara", "Sweden": "Stockholm",
     "Norway": "Oslo", "Denmark": "Copenhagen", "Finland": "Helsinki", "Iceland": "Reykjavik", "Ireland": "Dublin",
     "the United Kingdom": "London", "Belgium": "Brussels", "the Netherlands": "Amsterdam", "Switzerland": "Bern",
@@ -27,12 +28,14 @@ CAPITALS = {
 # thing (as it stands in a sentence) -> colour
 COLOURS = {
     "the sky": "blue", "the sea": "blue", "a sapphire": "blue", "a blueberry": "blue",
-    "grass": "green", "a leaf": "green", "a frog": "green", "a cucumber": "green", "a pea": "green", "a lime": "green",
+    "grass": "green", "a leaf": "green", "a frog": "green", "a cucumber": "green", "a pea": "green",
+           "a lime": "green",
     "broccoli": "green", "spinach": "green", "an emerald": "green", "a cactus": "green",
     "snow": "white", "milk": "white", "salt": "white", "sugar": "white", "rice": "white", "a swan": "white",
     "a polar bear": "white", "a cloud": "white", "a snowman": "white",
     "coal": "black", "a raven": "black", "tar": "black", "the night sky": "black", "a black cat": "black",
-    "blood": "red", "a tomato": "red", "a strawberry": "red", "a cherry": "red", "a ruby": "red", "a fire truck": "red",
+    "blood": "red", "a tomato": "red", "a strawberry": "red", "a cherry": "red", "a ruby": "red",
+           "a fire truck": "red",
     "a ladybird": "red", "a stop sign": "red",
     "a lemon": "yellow", "a banana": "yellow", "the sun": "yellow", "a sunflower": "yellow", "an egg yolk": "yellow",
     "a canary": "yellow", "butter": "yellow",
@@ -49,23 +52,28 @@ OPPOSITES = [
     ("fast", "slow"), ("high", "low"), ("old", "new"), ("happy", "sad"), ("good", "bad"), ("open", "closed"),
     ("full", "empty"), ("hard", "soft"), ("light", "dark"), ("long", "short"), ("loud", "quiet"), ("near", "far"),
     ("rich", "poor"), ("strong", "weak"), ("thick", "thin"), ("true", "false"), ("wet", "dry"), ("wide", "narrow"),
-    ("yes", "no"), ("early", "late"), ("first", "last"), ("inside", "outside"), ("clean", "dirty"), ("easy", "difficult"),
+    ("yes", "no"), ("early", "late"), ("first", "last"), ("inside", "outside"), ("clean", "dirty"),
+             ("easy", "difficult"),
     ("always", "never"), ("begin", "end"), ("buy", "sell"), ("come", "go"), ("give", "take"), ("love", "hate"),
     ("win", "lose"), ("push", "pull"), ("north", "south"), ("east", "west"), ("summer", "winter"), ("above", "below"),
-    ("before", "after"), ("more", "less"), ("all", "none"), ("alive", "dead"), ("asleep", "awake"), ("brave", "afraid"),
+    ("before", "after"), ("more", "less"), ("all", "none"), ("alive", "dead"), ("asleep", "awake"),
+             ("brave", "afraid"),
     ("cheap", "expensive"), ("deep", "shallow"), ("laugh", "cry"), ("question", "answer"),
     ("start", "stop"), ("sweet", "sour"), ("friend", "enemy"), ("peace", "war"),
     ("on", "off"), ("in", "out"), ("over", "under"), ("front", "back"), ("top", "bottom"), ("safe", "dangerous"),
 ]
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+          "November",
           "December"]
 MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 SEASONS = ["spring", "summer", "autumn", "winter"]
 
-SOUNDS = {"cow": "moo", "dog": "woof", "cat": "meow", "sheep": "baa", "pig": "oink", "duck": "quack", "horse": "neigh",
-          "rooster": "cock-a-doodle-doo", "bee": "buzz", "frog": "ribbit", "owl": "hoot", "lion": "roar", "snake": "hiss",
+SOUNDS = {"cow": "moo", "dog": "woof", "cat": "meow", "sheep": "baa", "pig": "oink", "duck": "quack",
+          "horse": "neigh",
+          "rooster": "cock-a-doodle-doo", "bee": "buzz", "frog": "ribbit", "owl": "hoot", "lion": "roar",
+          "snake": "hiss",
           "mouse": "squeak"}
 LEGS = {"dog": 4, "cat": 4, "cow": 4, "horse": 4, "bird": 2, "duck": 2, "spider": 8, "ant": 6, "bee": 6, "snake": 0,
         "fish": 0, "frog": 4, "person": 2, "chicken": 2}
@@ -79,7 +87,8 @@ EMOJI = {"a smile": "🙂", "a heart": "❤", "a star": "⭐", "the sun": "☀",
 NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
                 "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 
-NAMES = ["Tom", "Anna", "Ben", "Lily", "Max", "Mia", "Sam", "Lucy", "Leo", "Emma", "Jack", "Rose", "Oscar", "Nina", "Paul",
+NAMES = ["Tom", "Anna", "Ben", "Lily", "Max", "Mia", "Sam", "Lucy", "Leo", "Emma", "Jack", "Rose", "Oscar", "Nina",
+         "Paul",
          "Clara", "Felix", "Ruth", "Hugo", "Sara", "Adam", "Ella", "Ivan", "Maria", "Noah", "Zoe", "Peter", "Julia",
          "David", "Alice", "Omar", "Yuki", "Ravi", "Fatima", "Kofi", "Ines", "Lars", "Olga", "Pablo", "Wei"]
 
@@ -93,10 +102,12 @@ SPINDLE = [
       "Which model are you?", "Which model is this?", "Are you a language model?", "Who am I talking to?",
       "What kind of model are you?", "Please introduce yourself."],
      "I am the demo model of Spindle, a very small language model."),
-    (["What is your name?", "What's your name?", "Do you have a name?", "What are you called?", "How should I call you?",
+    (["What is your name?", "What's your name?", "Do you have a name?", "What are you called?",
+      "How should I call you?",
       "Tell me your name.", "Your name?"],
      "My name is spindle-demo. I am the demo model of Spindle."),
-    (["What can you do?", "What do you know?", "How can you help me?", "Help", "What can I ask you?", "What can I ask?",
+    (["What can you do?", "What do you know?", "How can you help me?", "Help", "What can I ask you?",
+      "What can I ask?",
       "What are you good at?", "What are your skills?", "Help me.", "What should I ask you?", "What do you do?"],
      "I can talk about Spindle, add and subtract small numbers, name capitals, colours and opposites, count, and tell "
      "little stories."),
@@ -136,7 +147,8 @@ SPINDLE = [
     (["How do I start a batch?", "How can I run a batch?", "How do I create a batch?", "How do I submit a batch?",
       "How do batches work?", "How do I use batches?", "Explain batches.", "How to start a batch?"],
      "Upload a JSONL file to /v1/files with the purpose batch. Then post its id to /v1/batches."),
-    (["What is a batch?", "What's a batch?", "What is a batch job?", "What does batch mean?", "Tell me about batches."],
+    (["What is a batch?", "What's a batch?", "What is a batch job?", "What does batch mean?",
+      "Tell me about batches."],
      "A batch is a file of requests, one in each line. The server works through them in the background."),
     (["What is the spool?", "What's the spool?", "What is a spool?", "Explain the spool.", "What does the spool do?",
       "Where are batches kept?", "Where is the spool?"],
@@ -163,7 +175,8 @@ SPINDLE = [
       "What does OpenAI-compatible mean?", "How do I use the OpenAI client?", "Is Spindle compatible with OpenAI?",
       "Can I use the openai package?"],
      "Yes. Point the base URL of an OpenAI client at this server, and it works unchanged."),
-    (["Do you need the internet?", "Do you work offline?", "Does Spindle need the internet?", "Can you search the web?",
+    (["Do you need the internet?", "Do you work offline?", "Does Spindle need the internet?",
+      "Can you search the web?",
       "Does Spindle work offline?", "Can you use the internet?", "Are you online?"],
      "I work offline. Everything I know is in my weights."),
     (["What is streaming?", "Does Spindle support streaming?", "Can you stream?", "How do I stream an answer?",
@@ -174,7 +187,8 @@ SPINDLE = [
     (["What is a language model?", "What is an LLM?", "What's a language model?", "Explain language models.",
       "What does LLM mean?", "How do you work?", "How does a language model work?"],
      "A language model reads text and guesses the next token, again and again."),
-    (["What is temperature?", "What does the temperature do?", "Explain temperature.", "What's the temperature setting?",
+    (["What is temperature?", "What does the temperature do?", "Explain temperature.",
+      "What's the temperature setting?",
       "What does temperature mean in sampling?"],
      "Temperature says how freely a model chooses its next token. At zero it always takes the most likely one."),
     (["Why is Spindle deterministic?", "Are your answers deterministic?", "What does deterministic mean?",

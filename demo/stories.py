@@ -1,14 +1,17 @@
 """Little stories from a grammar: a hero, a place, something missing or feared, a helper, a good end.
 
-Every story names its hero in each paragraph, so that a model of this size keeps to the animal it was asked about.
-All stories of one hero share no fixed text beyond the opening words; greedy decoding follows the likeliest path.
+* Hero and name recur in nearly every sentence, so that a model of this size keeps to the animal it was asked about.
+* The choices are independent of each other: greedy decoding follows one path, sampling finds all the others.
 """
 
 from facts import NAMES
 
-ANIMALS = ["cat", "dog", "mouse", "bird", "frog", "rabbit", "fox", "bear", "duck", "horse", "pig", "cow", "sheep", "owl",
-           "lion", "elephant", "fish", "turtle", "bee", "hedgehog", "dragon", "squirrel", "penguin", "snail", "monkey"]
-OTHERS = ["robot", "boy", "girl", "king", "queen", "wizard", "farmer", "baker", "sailor", "train", "star", "tree", "boat",
+ANIMALS = ["cat", "dog", "mouse", "bird", "frog", "rabbit", "fox", "bear", "duck", "horse", "pig", "cow", "sheep",
+           "owl",
+           "lion", "elephant", "fish", "turtle", "bee", "hedgehog", "dragon", "squirrel", "penguin", "snail",
+           "monkey"]
+OTHERS = ["robot", "boy", "girl", "king", "queen", "wizard", "farmer", "baker", "sailor", "train", "star", "tree",
+          "boat",
           "snowman", "teddy bear", "spindle", "giant", "pirate", "princess", "little cloud"]
 HEROES = ANIMALS + OTHERS
 PLACES = ["in a small house", "in a green forest", "by the sea", "on a farm", "in a big city", "near a river",
@@ -24,18 +27,18 @@ ENDINGS = ["They were friends from that day on.", "They laughed and went home to
            "It was the best day of all."]
 
 
-def pronouns(hero, rng):
+def pronoun(hero, rng):
     if hero in ("boy", "king", "wizard", "farmer", "baker", "sailor", "pirate", "giant"):
-        return "he", "his", "him"
+        return "he"
     if hero in ("girl", "queen", "princess"):
-        return "she", "her", "her"
-    return rng.choice([("he", "his", "him"), ("she", "her", "her")])
+        return "she"
+    return rng.choice(["he", "she"])
 
 
 def story(rng, hero=None, name=None):
     """One story of 50 to 110 words about `hero`."""
     hero = hero or rng.choice(HEROES)
-    he, his, him = pronouns(hero, rng)
+    he = pronoun(hero, rng)
     name = name or rng.choice(NAMES)
     friend = rng.choice([a for a in ANIMALS if a != hero])
     adjective, place, thing = rng.choice(ADJECTIVES), rng.choice(PLACES), rng.choice(THINGS)

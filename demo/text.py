@@ -26,7 +26,8 @@ def train_tokenizer(texts, vocab):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab - len(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    trainer = trainers.BpeTrainer(vocab_size=vocab - len(SPECIAL),
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                   show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(SPECIAL)
@@ -37,7 +38,8 @@ def document_text(document):
     """The document without special tokens, for the tokenizer's training."""
     if "text" in document:
         return document["text"]
-    return "\n".join(part for question, answer, _ in document["turns"] for part in ("user", question, "assistant", answer, "system"))
+    return "\n".join(part for question, answer, _ in document["turns"] for part in ("user", question, "assistant",
+                                                                                    answer, "system"))
 
 
 def segments(document):

@@ -135,7 +135,8 @@ def save(path, state, step):
 def load(path):
     """(state, step) of a checkpoint."""
     with np.load(path) as arrays:
-        groups = tuple({k[2:]: jnp.asarray(arrays[k]) for k in arrays.files if k.startswith(kind)} for kind in ("w/", "m/", "v/"))
+        groups = tuple({k[2:]: jnp.asarray(arrays[k]) for k in arrays.files if k.startswith(kind)}
+                       for kind in ("w/", "m/", "v/"))
         step = int(arrays["step"])
     return (*groups, jnp.float32(step)), step
 
@@ -149,7 +150,8 @@ def train(work, tokenizer):
         zeros = [{k: jnp.zeros_like(v) for k, v in params.items()} for _ in range(2)]
         state, start = (params, *zeros, jnp.float32(0)), 0
     total = sum(v.size for v in state[0].values())
-    print(f"{total} parameters, {total - config.vocab * config.width} beyond the embeddings; from step {start}", flush=True)
+    print(f"{total} parameters, {total - config.vocab * config.width} beyond the embeddings; from step {start}",
+          flush=True)
     begun, recent = time.monotonic(), []
     for step in range(start, STEPS):
         state, loss, norm = train_step(config, state, batch_of(tokenizer, step), rate_at(step))
@@ -166,7 +168,7 @@ def train(work, tokenizer):
 def main():
     here = pathlib.Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=pathlib.Path, default=here.parent / "target" / "demo-model",
+    parser.add_argument("--work", type=pathlib.Path, default=here.parent / "target" / "demo",
                         help="where checkpoints go, and where an interrupted run goes on from")
     parser.add_argument("--out", type=pathlib.Path, default=here, help="where the model and its logits go")
     arguments = parser.parse_args()
