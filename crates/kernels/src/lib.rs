@@ -1,6 +1,6 @@
 //! Kernels: everything that multiplies a model's weights, for every instruction set, with the same bits.
 //!
-//! - Every operation has one definition, in [`reference`](crate::reference) form: a scalar loop. Every kernel equals it to the last bit, for any
+//! - Every operation has one definition, a scalar loop under `reference/`. Every kernel equals it to the last bit, for any
 //!   range of rows, number of tokens, split over threads and [`Isa`].
 //! - Lengths are checked here, by assertion, before any pointer exists. A failed assertion is a bug of the caller, never of a file.
 //! - No allocation in a hot loop, no files, no clocks beyond the team's spinning, no threads outside [`Team`].
@@ -12,7 +12,7 @@
 mod activations;
 mod aligned;
 mod attention;
-pub mod block;
+mod block;
 mod columns;
 mod dispatch;
 mod format;
@@ -117,7 +117,7 @@ pub fn scale(isa: Isa, x: &mut [f32], factor: f32) {
     dispatch::scale(isa, x, factor);
 }
 
-/// The largest element, NaN passed over; -inf if there is none.
+/// The largest element, NaN passed over; -inf if there is none. Which of two zeros is not defined.
 pub fn max(isa: Isa, x: &[f32]) -> f32 {
     dispatch::max(isa, x)
 }

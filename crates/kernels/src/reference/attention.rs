@@ -4,7 +4,7 @@
 //! - Positions are taken in spans of 512 at absolute multiples of 512. Within a span: m = the largest score; weights e = exp(s - m);
 //!   l = sum of e in 16 lanes by position and the tree; `acc[d] = fma(e, v[d], acc[d])` in rising position from +0.
 //! - Spans are merged in rising order: m' = max(m, m_2), c = exp(m - m'), c_2 = exp(m_2 - m'); l' = fma(l, c, l_2 * c_2), acc likewise.
-//! - The result is acc[d] / l.
+//! - The result is `acc[d] / l`.
 //!
 //! Keys and values are those of the cache, rounded to its type, also for the positions of the current step: a chunk border changes nothing.
 

@@ -16,7 +16,7 @@ pub(crate) const LN2: [f32; 2] = [0.693_147_182_464_599_6, -1.904_654_323_148_23
 pub(crate) const EXP_MIN: f32 = -87.336_54;
 /// Above this the result stays that of the bound, 2.39e38: 2^127 is the largest power a single factor can hold.
 pub(crate) const EXP_MAX: f32 = 88.375;
-/// exp(r) = 1 + r + r^2 * (P[5] + r * (P[4] + ... )), for abs(r) <= ln 2 / 2.
+/// exp(r) = 1 + r + r^2 * p(r) for abs(r) <= ln 2 / 2; coefficients of p from r^5 down.
 #[allow(clippy::excessive_precision, reason = "the digits name the f32")]
 pub(crate) const EXP: [f32; 6] = [
     1.987_569_15e-4,
