@@ -218,6 +218,29 @@ fn batch_work_advances_however_often_somebody_arrives() {
 }
 
 #[test]
+fn arrivals_that_compute_nothing_do_not_starve_batch_work() {
+    // An arrival ends a batch step, even where nothing of it is ever computed: it is refused, cancelled, or answered
+    // without a step. The batch lane's share was measured against steps that were computed, of which there were none,
+    // so it was never owed a turn, and a client who sent such requests steadily kept it still for good.
+    let refused = of(Lane::Interactive, 20, u32::MAX);
+    let needs_no_step = of(Lane::Interactive, 20, 0);
+    for arrival in [refused, needs_no_step] {
+        let mut scheduler = Scheduler::new(tiny(), settings(1));
+        let batch = submit(&mut scheduler, of(Lane::Batch, 10, 400));
+        let (mut answers, mut watch) = (Answers::new(), Scripted::new(&[]));
+        while watch.now < Duration::from_secs(25) {
+            watch.interrupts = vec![(watch.looks + 1, Interrupt::InteractiveArrived)];
+            if step(&mut scheduler, &mut watch, &mut answers) == StepOutcome::Abandoned {
+                // Whether it is taken does not matter here.
+                let _ = scheduler.submit(arrival.clone(), watch.now);
+            }
+        }
+        let told = answers.get(&batch).map_or(0, |batch| batch.tokens.len());
+        assert!(told >= 50, "{told} tokens in 25 s of steps of 40 ms");
+    }
+}
+
+#[test]
 fn batch_work_fills_the_places_that_interactive_work_leaves() {
     let mut settings = settings(1);
     settings.sequences_max = 4;

@@ -216,6 +216,9 @@ impl Scheduler {
         }
         let Some(attention) = computed else {
             self.totals.steps_abandoned += 1;
+            // Time that nobody had anything of: counted, so that arrivals which need no step cannot starve the batch lane.
+            let now = watch.now();
+            self.share.note(now, now.saturating_sub(start), 0, 1);
             return StepOutcome::Abandoned;
         };
         self.advance();
