@@ -280,6 +280,9 @@ fn to_half(x: f32) -> f32 {
     let normal = f32::from_bits((bits.wrapping_add(0x0fff + (bits >> 13 & 1))) & !0x1fff);
     if x.abs() < NORMAL_MIN {
         (x + 0.75) - 0.75
+    } else if x.is_nan() {
+        // Its payload would be carried into the exponent or over the sign.
+        x
     } else {
         normal
     }
@@ -304,6 +307,24 @@ mod tests {
         for (x, expected) in table {
             assert_eq!(to_half(x), expected, "{x}");
         }
-        assert!(to_half(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so_in_half_precision_whatever_its_bits() {
+        // Rounding is an addition to the bits: it carried a payload of ones over the sign into a zero, and one whose
+        // payload is in the last bits only into an infinity. Payloads differ between instruction sets.
+        for bits in [
+            0x7fc0_0000,
+            0x7fff_ffff,
+            0xffff_ffff,
+            0x7f80_0001,
+            0xff80_1000,
+        ] {
+            let found = to_half(f32::from_bits(bits));
+            assert!(found.is_nan(), "{bits:x}: {found}");
+        }
+        for x in [f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(to_half(x), x);
+        }
     }
 }
