@@ -393,7 +393,7 @@ fn hyperparameters_agree_with_each_other() {
     set(
         "rope.dimension_count",
         Value::U32(64),
-        "rope dimensions: expected an even number of at most 32, found 64",
+        "rope dimensions: expected an even number from 2 to 32, found 64",
     );
     set(
         "rope.freq_base",

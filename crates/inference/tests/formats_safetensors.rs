@@ -192,6 +192,22 @@ fn rope_scalings_are_typed() {
 }
 
 #[test]
+fn a_part_of_each_head_turns_wherever_the_file_says_so() {
+    let half = json!(0.5);
+    for (key, value) in [
+        ("partial_rotary_factor", half.clone()),
+        (
+            "rope_parameters",
+            json!({ "rope_type": "default", "partial_rotary_factor": half }),
+        ),
+    ] {
+        let mut directory = Directory::tiny();
+        directory.config[key] = value;
+        assert_eq!(directory.model().config.rope.dims, 8, "{key}");
+    }
+}
+
+#[test]
 fn a_sliding_window_bounds_the_context() {
     let len = |window: Value, used: Value| {
         let mut directory = Directory::tiny();
@@ -350,8 +366,16 @@ fn configurations_are_typed_and_bounded() {
     set(
         "partial_rotary_factor",
         json!(1e300),
-        "rope dimensions: expected an even number of at most 16, found 18446744073709551615",
+        "rope dimensions: expected an even number from 2 to 16, found 18446744073709551615",
     );
+    // None at all would be a model without positions.
+    for factor in [0.0, -0.5, 0.01] {
+        set(
+            "partial_rotary_factor",
+            json!(factor),
+            "rope dimensions: expected an even number from 2 to 16, found 0",
+        );
+    }
     set(
         "eos_token_id",
         json!(262),

@@ -133,8 +133,8 @@ impl ModelConfig {
                 "an even number",
             ));
         }
-        if !self.rope.dims.is_multiple_of(2) || self.rope.dims > self.head_dim {
-            let expected = format!("an even number of at most {}", self.head_dim);
+        if !self.rope.dims.is_multiple_of(2) || !(2..=self.head_dim).contains(&self.rope.dims) {
+            let expected = format!("an even number from 2 to {}", self.head_dim);
             return Err(LoadError::out_of_range(
                 "rope dimensions",
                 self.rope.dims,

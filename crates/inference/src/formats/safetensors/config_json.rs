@@ -33,7 +33,7 @@ pub(super) struct ConfigJson<'a> {
     rope_theta: Option<f64>,
     #[serde(borrow)]
     rope_scaling: Option<RopeJson<'a>>,
-    /// Where newer exports put `rope_theta` and `rope_scaling`.
+    /// Where newer exports put `rope_theta`, `rope_scaling` and `partial_rotary_factor`.
     #[serde(borrow)]
     rope_parameters: Option<RopeJson<'a>>,
     partial_rotary_factor: Option<f64>,
@@ -55,6 +55,7 @@ struct RopeJson<'a> {
     #[serde(borrow, rename = "type")]
     older_type: Option<Cow<'a, str>>,
     rope_theta: Option<f64>,
+    partial_rotary_factor: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -182,8 +183,13 @@ impl<'a> ConfigJson<'a> {
     }
 
     fn rope_dims(&self, head_dim: usize) -> usize {
+        let newer = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|rope| rope.partial_rotary_factor);
         // Out of range becomes a number that `ModelConfig::check` refuses.
-        self.partial_rotary_factor
+        newer
+            .or(self.partial_rotary_factor)
             .map_or(head_dim, |factor| (head_dim as f64 * factor) as usize)
     }
 
