@@ -104,3 +104,66 @@ operations! {
     fn attention_merge(state: &mut [f32], next: &[f32]) = reference::attention::merge;
     fn attention_finish(state: &[f32], out: &mut [f32]) = reference::attention::finish;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Format, Forms};
+
+    #[test]
+    fn definitions_compiled_without_the_instruction_give_the_same_bits() {
+        let (rows, cols, tokens) = (5, 512, 3);
+        for format in Format::ALL {
+            // Any bytes are weights; a NaN here and there does no harm.
+            let bytes: Vec<u8> = (0..rows * format.row_bytes(cols).unwrap())
+                .map(|i| (i * i % 251) as u8)
+                .collect();
+            let weights = Weights::new(format, rows, cols, &bytes).unwrap();
+            let mut input = Activations::new();
+            input.reset(
+                tokens,
+                cols,
+                Forms::default().with(format.activation_form()),
+            );
+            let x: Vec<f32> = (0..cols).map(|i| (i as f32 * 0.37).sin()).collect();
+            (0..tokens).for_each(|token| input.set(Isa::Scalar, token, &x[..]));
+            let (mut plain, mut fused) = (vec![0.0f32; tokens * rows], vec![0.0f32; tokens * rows]);
+            reference::matmul::matmul(
+                &weights,
+                0..rows,
+                &input,
+                0..tokens,
+                &mut ColumnsMut::new(&mut plain, rows),
+            );
+            matmul(
+                Isa::Scalar,
+                &weights,
+                0..rows,
+                &input,
+                0..tokens,
+                &mut ColumnsMut::new(&mut fused, rows),
+            );
+            for (plain, fused) in plain.iter().zip(&fused) {
+                assert!(
+                    plain.to_bits() == fused.to_bits() || plain.is_nan() && fused.is_nan(),
+                    "{format}: {plain} {fused}"
+                );
+            }
+            let (mut plain, mut fused) = (x.clone(), x.clone());
+            let sums = [
+                reference::elementwise::exp_sum(&mut plain, 0.5),
+                exp_sum(Isa::Scalar, &mut fused, 0.5),
+            ];
+            assert!(plain == fused && sums[0].to_bits() == sums[1].to_bits());
+        }
+    }
+
+    #[test]
+    fn a_name_finds_its_instruction_set() {
+        for isa in Isa::available() {
+            assert_eq!(Isa::from_name(isa.name()), Some(isa));
+        }
+        assert_eq!(Isa::from_name("neon"), None);
+        assert_eq!(Isa::available()[0], Isa::Scalar);
+    }
+}

@@ -6,7 +6,7 @@
 //! - No allocation in a hot loop, no files, no clocks beyond the team's spinning, no threads outside [`Team`].
 //!
 //! The tour: [`Weights`] is a checked view of stored weights, [`Activations`] an input in the forms they need, [`matmul`] their product into
-//! [`ColumnsMut`]; [`KvPool`] and [`attention`] are the cache and its use; [`Team`] runs disjoint parts on threads.
+//! [`ColumnsMut`]; [`KvPool`] and [`attention()`] are the cache and its use; [`Team`] runs disjoint parts on threads.
 #![warn(missing_docs)]
 
 mod activations;

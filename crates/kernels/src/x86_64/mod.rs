@@ -1,6 +1,6 @@
 //! Kernels for x86-64. The instruction sets differ in [`rows::Rows`] and [`wide::Wide`]; everything built on these is written once.
 //!
-//! - [`entries`] makes, for one instruction set, a function an operation in which the compiler may use it. Everything below those functions is
+//! - The macro `entries` makes, for one instruction set, a function an operation in which the compiler may use it. Everything below those functions is
 //!   `inline(always)`: code that is not inlined into one loses the instructions.
 //! - Operations that treat elements one by one, without an order to keep, are the definitions themselves: the compiler vectorises them.
 #![expect(
