@@ -271,6 +271,28 @@ fn a_closed_pipe_is_success() {
     assert!(status.success(), "{status}");
 }
 
+/// A warning with nobody behind stderr used to panic, wherever it was about to be written.
+#[test]
+fn what_cannot_be_said_on_stderr_changes_no_exit_code() {
+    let cases = [
+        (&["serve", "--model", "nothing-here"][..], 4),
+        (&["run", "What is the opposite of hot?"], 0),
+    ];
+    for (args, code) in cases {
+        let home = tempfile::tempdir().unwrap();
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let mut command = spindle(home.path());
+        let status = command
+            .args(args)
+            .env("RUST_LOG", "trace")
+            .stdout(Stdio::null())
+            .stderr(full)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
 #[test]
 fn settings_come_from_the_environment_below_the_command_line() {
     let home = tempfile::tempdir().unwrap();

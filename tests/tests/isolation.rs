@@ -154,21 +154,12 @@ fn ten_thousand_requests_with_one_in_a_hundred_misbehaving() {
 
 #[test]
 fn probes_answer_while_every_guest_is_stuck() {
-    let Some(server) = server(500, &["--streams-max", "4"]) else {
+    const PLACES: usize = 4;
+    let Some(server) = server(500, &["--streams-max", &PLACES.to_string()]) else {
         return;
     };
-    // The longest any of them may run: far more than the looks below take.
-    let mut stuck: Vec<Connection> = (0..4).map(|_| Connection::open(server.address())).collect();
-    for connection in &mut stuck {
-        connection.send(format!("GET {MOUNT}/loop HTTP/1.1\r\nHost: x\r\n\r\n"));
-    }
     let client = Client::with_patience(server.address(), Duration::from_secs(10));
-    // All places are taken for half a second of processor time each: others are told to come back.
-    let refused = wait::until("all places are taken", || {
-        Some(client.get("/v1/models")).filter(|reply| reply.status != 200)
-    });
-    refused.assert_error(429, "requests", None, Some("rate_limit_exceeded"));
-    assert!(refused.header("retry-after").is_some());
+    let stuck = take_places(&server, &client, "loop", PLACES);
     for path in ["/livez", "/readyz", "/health"] {
         assert_eq!(client.get(path).status, 200, "{path}");
     }
@@ -179,6 +170,30 @@ fn probes_answer_while_every_guest_is_stuck() {
         );
     }
     assert_eq!(client.get("/v1/models").status, 200);
+}
+
+/// Lets guests misbehave until they have all places, and others are told to come back.
+fn take_places(server: &Server, client: &Client, kind: &str, places: usize) -> Vec<Connection> {
+    let open = || {
+        let mut connection = Connection::open(server.address());
+        connection.send(format!("GET {MOUNT}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        connection
+    };
+    let mut taken: Vec<Connection> = (0..places).map(|_| open()).collect();
+    wait::until("all places are taken", || {
+        let refused = client.get("/v1/models");
+        // Our own question may have held a place when one of them came.
+        for connection in &mut taken {
+            if connection.has_begun("HTTP/1.1 429 ") {
+                *connection = open();
+            }
+        }
+        (refused.status != 200).then(|| {
+            refused.assert_error(429, "requests", None, Some("rate_limit_exceeded"));
+            assert!(refused.header("retry-after").is_some());
+        })
+    });
+    taken
 }
 
 #[test]
@@ -213,21 +228,11 @@ fn a_client_that_leaves_a_stuck_guest_frees_its_place() {
         return;
     };
     let client = server.client();
-    let place_is_free = || client.get("/v1/models").status == 200;
     for kind in ["loop", "never", "silent-stream", "loop-mid-stream", "deaf"] {
-        let request = format!("GET {MOUNT}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n");
-        let mut connection = Connection::open(server.address());
-        connection.send(&request);
-        wait::until("the place is taken", || {
-            if place_is_free() && connection.has_begun("HTTP/1.1 429 ") {
-                // The question took the place first.
-                connection = Connection::open(server.address());
-                connection.send(&request);
-            }
-            (!place_is_free()).then_some(())
+        drop(take_places(&server, &client, kind, 1));
+        wait::until("the place is free", || {
+            (client.get("/v1/models").status == 200).then_some(())
         });
-        drop(connection);
-        wait::until("the place is free", || place_is_free().then_some(()));
     }
 }
 
