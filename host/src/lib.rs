@@ -18,7 +18,7 @@ mod heads;
 pub mod health;
 mod inference;
 pub mod keys;
-mod logging;
+pub mod logging;
 mod mapped;
 mod memory;
 mod model;

@@ -1,6 +1,10 @@
 //! What goes to stderr, and whether it has colours.
+//!
+//! Lines that cannot be written are lost: a closed pipe or a full disk behind stderr is no reason to
+//! stop serving, and a panic in the wrong place would be worse than that.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -22,7 +26,14 @@ pub fn start(colors: ColorChoice) {
         .with_ansi(ansi)
         .with_env_filter(filter)
         .with_target(false)
+        // It would say on stderr that nothing can be said there, and panic.
+        .log_internal_errors(false)
         .try_init();
+}
+
+/// Writes a line for people.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 
 /// Whether a bar would be seen, and not end as junk in a file.

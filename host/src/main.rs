@@ -18,9 +18,9 @@ fn main() -> ExitCode {
         // Whoever pressed the keys knows.
         return error.exit_code().into();
     }
-    anstream::eprintln!("{ERROR}Error:{ERROR:#} {error}");
+    spindle::logging::say(format_args!("{ERROR}Error:{ERROR:#} {error}"));
     if let Some(hint) = error.hint() {
-        anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");
+        spindle::logging::say(format_args!("{HINT}hint:{HINT:#} {hint}"));
     }
     error.exit_code().into()
 }

@@ -17,7 +17,7 @@ use crate::inference::{Engine, Started};
 use crate::model::{self, Facts};
 use crate::request::Requests;
 use crate::settings::{self, ServeSettings};
-use crate::{Error, embedded, server, sizes};
+use crate::{Error, embedded, logging, server, sizes};
 
 /// Runs the server until it is told to stop.
 pub fn serve(flags: &ServeFlags) -> Result<(), Error> {
@@ -99,7 +99,9 @@ fn stop_signals() -> Result<Arc<Notify>, Error> {
             _ = terminate.recv() => false,
         };
         if by_hand {
-            anstream::eprintln!("finishing what is in progress; ctrl-c again quits at once");
+            logging::say(format_args!(
+                "finishing what is in progress; ctrl-c again quits at once"
+            ));
         }
         stopped.notify_one();
         interrupt.recv().await;
@@ -142,10 +144,10 @@ impl Startup {
         } else {
             ""
         };
-        anstream::eprintln!(
+        logging::say(format_args!(
             "spindle {} is listening on {base}",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
         let template = if facts.has_template {
             ""
         } else {
@@ -157,20 +159,23 @@ impl Startup {
             .context_asked
             .filter(|asked| *asked > context_len as usize)
             .map_or_else(String::new, |asked| format!(" instead of {asked}"));
-        anstream::eprintln!(
+        logging::say(format_args!(
             "  model    {model} ({}), context {context_len} tokens{less}{template}",
             facts.architecture
-        );
-        anstream::eprintln!("  compute  {}, {} threads", facts.isa, facts.threads);
-        anstream::eprintln!(
+        ));
+        logging::say(format_args!(
+            "  compute  {}, {} threads",
+            facts.isa, facts.threads
+        ));
+        logging::say(format_args!(
             "  memory   weights {} ({}), keys and values up to {}",
             sizes::display(facts.weight_bytes),
             facts.held,
             sizes::display(started.kv_bytes)
-        );
-        anstream::eprintln!(
+        ));
+        logging::say(format_args!(
             "  try      curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} \
              -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Who are you?\"}}]}}'"
-        );
+        ));
     }
 }

@@ -312,14 +312,14 @@ impl Progress {
         {
             self.said = Some(Instant::now());
             let rate = (self.done as f64 / self.start.elapsed().as_secs_f64()) as u64;
-            anstream::eprintln!(
+            logging::say(format_args!(
                 "loading: {} %, {} of {}, {}/s, {} s left",
                 self.done * 100 / self.total,
                 sizes::display(self.done),
                 sizes::display(self.total),
                 sizes::display(rate),
                 (self.total - self.done) / rate.max(1)
-            );
+            ));
         }
     }
 }
