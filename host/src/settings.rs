@@ -288,6 +288,7 @@ fn chat_template(flags: &ModelFlags) -> Result<ChatTemplate, Error> {
     }
 }
 
+/// In the ranges of a request (`docs/api.md`): a default reaches the engine without being checked again.
 fn defaults(flags: &ModelFlags) -> Result<SamplingDefaults, Error> {
     let flags = &flags.sampling;
     let checked = |name, value: Option<f32>, min, max| {
@@ -296,10 +297,13 @@ fn defaults(flags: &ModelFlags) -> Result<SamplingDefaults, Error> {
     Ok(SamplingDefaults {
         temperature: checked("--temp", flags.temp, 0.0, 2.0)?,
         top_p: checked("--top-p", flags.top_p, 0.0, 1.0)?,
-        top_k: flags.top_k,
+        top_k: flags
+            .top_k
+            .map(|k| within("--top-k", k, 0, 1_000_000))
+            .transpose()?,
         min_p: checked("--min-p", flags.min_p, 0.0, 1.0)?,
         typical_p: checked("--typical", flags.typical, 0.0, 1.0)?,
-        repeat_penalty: checked("--repeat-penalty", flags.repeat_penalty, 0.01, 100.0)?,
+        repeat_penalty: checked("--repeat-penalty", flags.repeat_penalty, 0.1, 10.0)?,
         frequency_penalty: checked("--frequency-penalty", flags.frequency_penalty, -2.0, 2.0)?,
         presence_penalty: checked("--presence-penalty", flags.presence_penalty, -2.0, 2.0)?,
         seed: flags.seed.and_then(|seed| u64::try_from(seed).ok()),
@@ -407,10 +411,12 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_settings_errors() {
-        let cases: [fn(&mut ServeFlags); 10] = [
+        let cases: [fn(&mut ServeFlags); 12] = [
             |flags| flags.model.sampling.temp = Some(-0.1),
             |flags| flags.model.sampling.temp = Some(f32::NAN),
             |flags| flags.model.sampling.top_p = Some(1.1),
+            |flags| flags.model.sampling.repeat_penalty = Some(0.05),
+            |flags| flags.model.sampling.top_k = Some(1_000_001),
             |flags| flags.model.parallel = Some(0),
             |flags| flags.streams_max = Some(0),
             |flags| flags.queue_max = Some(0),
