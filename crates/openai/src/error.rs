@@ -539,17 +539,21 @@ impl ApiError {
             Self::UnknownParameter { param } => {
                 (400, INVALID_REQUEST, "unknown_parameter", format!("Unknown parameter: '{param}'."))
             }
-            Self::ContextLengthExceeded { param, context_len, prompt_tokens, requested_tokens } => (
-                400,
-                INVALID_REQUEST,
-                "context_length_exceeded",
-                format!(
-                    "This model's maximum context length is {context_len} tokens. However, you requested {} tokens \
-                     ({prompt_tokens} in the {param}, {requested_tokens} in the completion). Please reduce the length \
-                     of the {param} or completion.",
-                    u64::from(*prompt_tokens) + u64::from(*requested_tokens)
-                ),
-            ),
+            Self::ContextLengthExceeded { param, context_len, prompt_tokens, requested_tokens } => {
+                // Whoever counts stops where it is clear that the prompt alone does not fit.
+                let at_least = if prompt_tokens > context_len { "at least " } else { "" };
+                (
+                    400,
+                    INVALID_REQUEST,
+                    "context_length_exceeded",
+                    format!(
+                        "This model's maximum context length is {context_len} tokens. However, you requested \
+                         {at_least}{} tokens ({at_least}{prompt_tokens} in the {param}, {requested_tokens} in the \
+                         completion). Please reduce the length of the {param} or completion.",
+                        u64::from(*prompt_tokens) + u64::from(*requested_tokens)
+                    ),
+                )
+            }
             Self::MaxTokensAboveContext { param, context_len, requested_tokens } => (
                 400,
                 INVALID_REQUEST,

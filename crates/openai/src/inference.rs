@@ -59,7 +59,7 @@ pub enum InferenceError {
         "context exceeded: {prompt_tokens} prompt and {requested_tokens} requested tokens of {context_len}"
     )]
     ContextExceeded {
-        /// Tokens of the prompt.
+        /// Tokens of the prompt; at least so many where they alone are more than `context_len`.
         prompt_tokens: u32,
         /// Tokens the request allows the answer to have.
         requested_tokens: u32,

@@ -255,3 +255,20 @@ fn the_documentation_lists_every_row() {
         "rows of docs/api.md in all"
     );
 }
+
+#[test]
+fn a_count_that_stopped_at_the_context_is_not_told_as_the_whole() {
+    let message = |prompt_tokens| {
+        let error = ApiError::ContextLengthExceeded {
+            param: "prompt",
+            context_len: 8,
+            prompt_tokens,
+            requested_tokens: 4,
+        };
+        error.message()
+    };
+    assert!(message(8).contains("you requested 12 tokens (8 in the prompt, 4 in the completion)"));
+    assert!(message(9).contains(
+        "you requested at least 13 tokens (at least 9 in the prompt, 4 in the completion)"
+    ));
+}
