@@ -275,7 +275,16 @@ fn a_closed_pipe_is_success() {
 #[test]
 fn what_cannot_be_said_on_stderr_changes_no_exit_code() {
     let cases = [
-        (&["serve", "--model", "nothing-here"][..], 4),
+        (
+            &[
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--model",
+                "nothing-here",
+            ][..],
+            4,
+        ),
         (&["run", "What is the opposite of hot?"], 0),
     ];
     for (args, code) in cases {
@@ -299,7 +308,7 @@ fn settings_come_from_the_environment_below_the_command_line() {
     let outcome = process::run(
         spindle(home.path())
             .env("SPINDLE_MODEL", "from-environment.gguf")
-            .arg("serve"),
+            .args(["serve", "--listen", "127.0.0.1:0"]),
     );
     assert_eq!(outcome.status.code(), Some(4), "{outcome:?}");
     assert!(
@@ -310,6 +319,8 @@ fn settings_come_from_the_environment_below_the_command_line() {
     let mut command = spindle(home.path());
     command.env("SPINDLE_MODEL", "from-environment.gguf").args([
         "serve",
+        "--listen",
+        "127.0.0.1:0",
         "--model",
         "from-flag.gguf",
     ]);
@@ -322,7 +333,7 @@ fn settings_come_from_the_environment_below_the_command_line() {
     let outcome = process::run(
         spindle(home.path())
             .env("LLAMA_ARG_MODEL", "from-llama.gguf")
-            .arg("serve"),
+            .args(["serve", "--listen", "127.0.0.1:0"]),
     );
     assert!(
         outcome.stderr.contains("from-llama.gguf"),
@@ -358,11 +369,19 @@ fn variables_neither_exclude_a_typed_option_nor_must_say_true() {
             &["--listen", &address],
             5,
         ),
-        (("LLAMA_ARG_NO_MMAP", "on"), &["--model", "nothing-here"], 4),
-        (("SPINDLE_MMAP", "0"), &["--model", "nothing-here"], 4),
+        (
+            ("LLAMA_ARG_NO_MMAP", "on"),
+            &["--listen", "127.0.0.1:0", "--model", "nothing-here"],
+            4,
+        ),
+        (
+            ("SPINDLE_MMAP", "0"),
+            &["--listen", "127.0.0.1:0", "--model", "nothing-here"],
+            4,
+        ),
         (
             ("SPINDLE_TRUSTED_PROXY", "10.0.0.1,10.0.0.2"),
-            &["--model", "nothing-here"],
+            &["--listen", "127.0.0.1:0", "--model", "nothing-here"],
             4,
         ),
     ];
