@@ -15,9 +15,9 @@ use spindle_tests::{Endpoint, Server, ServerOptions, means};
 /// Two candidates closer than this in log-probability may change places: between the reference and exact arithmetic
 /// they do, up to a distance of 0.295.
 const TIE: f64 = 0.3;
-/// What most lines agree up to: exact arithmetic on 22 of the 25.
+/// What nearly all lines agree up to: exact arithmetic on 22 of the 25, and we, whose bits do not vary, on 24.
 const CLOSE_TIE: f64 = 0.1;
-const CLOSE_LINES_MIN: usize = 20;
+const CLOSE_LINES_MIN: usize = 24;
 /// Mean distance, over all steps, between the two engines' best log-probabilities.
 const MEAN_DISTANCE_MAX: f64 = 0.05;
 /// The same at any one step: a slip in one position would not show in the mean. Exact arithmetic reaches 0.4.

@@ -182,3 +182,12 @@ fn operator_defaults_apply_where_the_request_is_silent() {
         9
     );
 }
+
+#[test]
+fn a_default_length_is_cut_to_what_the_context_leaves() {
+    let server = Server::start(["--ctx-size", "64", "--predict", "1000", "--temp", "0"]);
+    let (client, model) = (server.client(), server.model());
+    let body = json!({"model": model, "prompt": "Once upon a time", "ignore_eos": true});
+    let usage = Endpoint::Completions.whole(&client, &body).usage;
+    assert_eq!(usage["total_tokens"], 64, "{usage}");
+}

@@ -138,6 +138,7 @@ fn run(
             model: String::new(),
             prompt: Prompt::Tokens(tokens),
             max_tokens: Some(answer as u32),
+            clip_to_context: false,
             min_tokens: 0,
             ignore_eos: true,
             stop: Vec::new(),

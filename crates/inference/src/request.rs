@@ -186,6 +186,8 @@ pub struct Request {
     pub prompt: Prompt,
     /// Most tokens the answer may have; none means what the context leaves.
     pub max_tokens: Option<u32>,
+    /// Where the context leaves fewer than `max_tokens`, the answer may have those; otherwise the request is refused.
+    pub clip_to_context: bool,
     /// The answer does not end by itself before it has this many tokens.
     pub min_tokens: u32,
     /// An end token does not end the answer.

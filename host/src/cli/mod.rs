@@ -7,6 +7,7 @@
 //!   the one that was typed. `--host` and `--port` have no such names:
 //!   Kubernetes sets `SPINDLE_PORT` by itself for a service called spindle.
 
+mod chat;
 mod flags;
 mod run;
 mod serve;

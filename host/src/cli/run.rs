@@ -7,21 +7,16 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use serde_json::{Value, json};
-use spindle_runtime::types::Lane;
-use spindle_runtime::{Caller, GuestBody, Precompiled, Runtime};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use spindle_runtime::{GuestBody, Precompiled, Runtime};
 
-use super::RunFlags;
+use super::{RunFlags, chat};
 use crate::health::Health;
 use crate::inference::Engine;
 use crate::settings::{self, RunSettings};
 use crate::{Error, embedded, model};
-
-/// Of an error's body: enough for its message.
-const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// Answers one prompt.
 pub fn run(flags: &RunFlags) -> Result<(), Error> {
@@ -59,36 +54,16 @@ async fn answer(settings: RunSettings, system: Option<&str>, prompt: &str) -> Re
         .map_err(broken)?;
     let loaded = model::load_aside(settings.model).await?;
     let _started = engine.start(loaded, &Health::default())?;
-    let caller = Caller {
-        tenant: Ok("default".into()),
-        lane: Lane::Interactive,
-        request_id: "run".into(),
-        slot: Box::new(()),
-    };
-    let response = api.handle(caller, request(&model_id, system, prompt)).await;
-    let response = response.map_err(|failure| Error::Generation(failure.to_string()))?;
+    let response = chat::ask(&api, "run", &chat::streamed(&model_id, system, prompt)).await?;
     tokio::select! {
         result = print(response) => result,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     }
 }
 
-fn request(model: &str, system: Option<&str>, prompt: &str) -> Request<Full<Bytes>> {
-    let system = system.map(|text| json!({"role": "system", "content": text}));
-    let messages: Vec<_> = system
-        .into_iter()
-        .chain([json!({"role": "user", "content": prompt})])
-        .collect();
-    let body = json!({"model": model, "messages": messages, "stream": true}).to_string();
-    Request::post("http://localhost/v1/chat/completions")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .expect("constant parts")
-}
-
 async fn print(mut response: Response<GuestBody>) -> Result<(), Error> {
     if response.status() != StatusCode::OK {
-        return Err(refusal(response).await);
+        return Err(Error::Generation(chat::refusal(response).await));
     }
     let mut stdout = io::stdout();
     let mut lines = Lines::default();
@@ -116,20 +91,6 @@ async fn print(mut response: Response<GuestBody>) -> Result<(), Error> {
         stdout.write_all(b"\n")?;
     }
     Ok(())
-}
-
-async fn refusal(response: Response<GuestBody>) -> Error {
-    let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), ERROR_BYTES_MAX)
-        .collect()
-        .await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    Error::Generation(
-        value["error"]["message"]
-            .as_str()
-            .map_or_else(|| format!("the component answered {status}"), str::to_owned),
-    )
 }
 
 /// What one line of the stream says.

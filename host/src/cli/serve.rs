@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use spindle_runtime::{Precompiled, Runtime};
+use http::StatusCode;
+use spindle_runtime::{Guest, Precompiled, Runtime};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::ServeFlags;
+use super::{ServeFlags, chat};
 use crate::health::Health;
 use crate::inference::{Engine, Started};
 use crate::model::{self, Facts};
 use crate::request::Requests;
-use crate::settings::{self, ServeSettings};
+use crate::settings::{self, ChatTemplate, ServeSettings};
 use crate::{Error, embedded, logging, server, sizes};
 
 /// Runs the server until it is told to stop.
@@ -37,11 +38,17 @@ async fn serve_until_stopped(settings: ServeSettings) -> Result<(), Error> {
     let engine = Arc::new(Engine::default());
     let requests = requests(&settings, engine.clone(), health.clone())?;
     let line = Startup::new(&settings, &listener)?;
+    let api = requests.api.clone();
+    let own_template = settings.model.chat_template != ChatTemplate::Model;
+    let model_id = settings.model.id.clone();
     let serving = server::run(listener, requests, settings.server.clone(), stop.notified());
     let inference = async {
         let loaded = model::load_aside(settings.model).await?;
         let facts = loaded.facts.clone();
         let started = engine.start(loaded, &health)?;
+        if own_template {
+            try_template(&api, &model_id).await?;
+        }
         line.print(&facts, &started);
         let cause = started
             .gave_up
@@ -53,6 +60,19 @@ async fn serve_until_stopped(settings: ServeSettings) -> Result<(), Error> {
         () = serving => Ok(()),
         result = inference => result,
     }
+}
+
+/// A template that the operator gave is tried before the address is announced: one that cannot be rendered would fail
+/// every chat. One that refuses this very chat, as some do without instructions, may be right for others.
+async fn try_template(api: &Guest, model: &str) -> Result<(), Error> {
+    let response = chat::ask(api, "template", &chat::smallest(model)).await?;
+    if response.status() != StatusCode::INTERNAL_SERVER_ERROR {
+        return Ok(());
+    }
+    Err(Error::Config {
+        what: format!("--chat-template: {}", chat::refusal(response).await),
+        hint: "mend the template, or leave it out for the model's own".into(),
+    })
 }
 
 fn requests(

@@ -14,6 +14,7 @@ pub fn request(request: wit::Request) -> engine::Request {
             wit::Prompt::Tokens(tokens) => engine::Prompt::Tokens(token_ids(tokens)),
         },
         max_tokens: request.max_tokens,
+        clip_to_context: request.clip_to_context,
         min_tokens: request.min_tokens,
         ignore_eos: request.ignore_eos,
         stop: request.stop,

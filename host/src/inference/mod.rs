@@ -217,6 +217,7 @@ mod tests {
             model: "spindle-demo".into(),
             prompt: Prompt::Text("Once upon a time".into()),
             max_tokens: Some(max_tokens),
+            clip_to_context: false,
             min_tokens: 0,
             ignore_eos: true,
             stop: Vec::new(),

@@ -43,18 +43,20 @@ pub fn check(request: &Request, vocab_len: usize, context_len: usize) -> Result<
     {
         return refuse("min_tokens", "must not exceed max_tokens");
     }
-    // Without a limit the answer has what is left, which must be something.
-    let asked = request.max_tokens.unwrap_or(request.min_tokens.max(1)) as usize;
+    // Without a limit that must be kept the answer has what is left, which must be something.
+    let hard = request.max_tokens.filter(|_| !request.clip_to_context);
+    let asked = hard.unwrap_or(request.min_tokens.max(1)) as usize;
     if asked > context_len || prompt.len() > context_len - asked {
         return Err(ErrorCode::ContextExceeded(ContextExceeded {
             prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX),
-            requested_tokens: request.max_tokens.unwrap_or(request.min_tokens),
+            requested_tokens: hard.unwrap_or(request.min_tokens),
             context_len: context_len as u32,
         }));
     }
+    let left = context_len - prompt.len();
     Ok(request
         .max_tokens
-        .map_or(context_len - prompt.len(), |max| max as usize))
+        .map_or(left, |max| left.min(max as usize)))
 }
 
 fn check_stop(stop: &[String]) -> Result<(), ErrorCode> {
@@ -127,6 +129,7 @@ mod tests {
             model: String::new(),
             prompt: Prompt::Tokens(vec![TokenId(1), TokenId(99)]),
             max_tokens: Some(8),
+            clip_to_context: false,
             min_tokens: 0,
             ignore_eos: false,
             stop: Vec::new(),
@@ -169,6 +172,8 @@ mod tests {
             ("", |r| r.max_tokens = Some(62)),
             ("context", |r| r.max_tokens = Some(63)),
             ("context", |r| r.max_tokens = Some(u32::MAX)),
+            ("", |r| (r.max_tokens, r.clip_to_context) = (Some(u32::MAX), true)),
+            ("context", |r| (r.max_tokens, r.min_tokens, r.clip_to_context) = (Some(99), 63, true)),
             ("min_tokens", |r| r.min_tokens = 9),
             ("", |r| r.min_tokens = 8),
             ("context", |r| (r.max_tokens, r.min_tokens) = (None, u32::MAX)),
@@ -209,5 +214,23 @@ mod tests {
         let mut request = request();
         request.max_tokens = None;
         assert_eq!(check(&request, 100, 64), Ok(62));
+    }
+
+    #[test]
+    fn a_default_limit_gives_way_to_the_context_and_a_named_one_does_not() {
+        for (max_tokens, clip_to_context, answer_max) in [
+            (Some(8), true, Some(8)),
+            (Some(1000), true, Some(62)),
+            (None, true, Some(62)),
+            (Some(62), false, Some(62)),
+            (Some(63), false, None),
+        ] {
+            let request = Request {
+                max_tokens,
+                clip_to_context,
+                ..request()
+            };
+            assert_eq!(check(&request, 100, 64).ok(), answer_max, "{max_tokens:?}");
+        }
     }
 }

@@ -41,6 +41,7 @@ pub fn request(prompt: &[TokenId], max_tokens: u32) -> Request {
         model: String::new(),
         prompt: Prompt::Tokens(prompt.to_vec()),
         max_tokens: Some(max_tokens),
+        clip_to_context: false,
         min_tokens: 0,
         ignore_eos: true,
         stop: Vec::new(),

@@ -40,6 +40,8 @@ pub(crate) struct Limits {
 pub(crate) struct Params {
     pub(crate) n: u32,
     pub(crate) max_tokens: Option<u32>,
+    /// `max_tokens` is a default, of which nobody said that it fits.
+    pub(crate) clip_to_context: bool,
     pub(crate) min_tokens: u32,
     pub(crate) ignore_eos: bool,
     pub(crate) stop: Vec<String>,
@@ -80,7 +82,10 @@ pub(crate) fn take(
     limits: &Limits,
 ) -> Result<Params, ApiError> {
     let n = take_integer(fields, "n", 1, CHOICES_MAX.into())?.unwrap_or(1) as u32;
-    let max_tokens = take_max_tokens(fields, model, limits)?;
+    let asked = take_max_tokens(fields, model, limits)?;
+    let max_tokens = asked
+        .or(model.defaults.max_tokens)
+        .or(limits.max_tokens_default);
     let min_tokens =
         take_integer(fields, "min_tokens", 0, model.context_len.into())?.unwrap_or(0) as u32;
     if let Some(max) = max_tokens.filter(|max| min_tokens > *max) {
@@ -104,6 +109,7 @@ pub(crate) fn take(
     Ok(Params {
         n,
         max_tokens,
+        clip_to_context: asked.is_none(),
         min_tokens,
         ignore_eos,
         stop,
@@ -134,7 +140,7 @@ pub(crate) fn take_integer(
         .transpose()
 }
 
-/// `max_completion_tokens`, or `max_tokens` as it was once called.
+/// `max_completion_tokens`, or `max_tokens` as it was once called; none where the request says neither.
 fn take_max_tokens(
     fields: &mut Fields<'_>,
     model: &ModelInfo,
@@ -164,9 +170,7 @@ fn take_max_tokens(
         }
         named = Some(value);
     }
-    Ok(named
-        .or(model.defaults.max_tokens)
-        .or(limits.max_tokens_default))
+    Ok(named)
 }
 
 fn take_stop(fields: &mut Fields<'_>) -> Result<Vec<String>, ApiError> {
@@ -284,6 +288,7 @@ pub(crate) fn generation(
         model: model.id.clone(),
         prompt,
         max_tokens: params.max_tokens,
+        clip_to_context: params.clip_to_context,
         min_tokens: params.min_tokens,
         ignore_eos: params.ignore_eos,
         stop: params.stop.clone(),

@@ -18,6 +18,7 @@ fn silent(prompt: Prompt, max_tokens: Option<u32>) -> GenerationRequest {
         model: "tiny".to_owned(),
         prompt,
         max_tokens,
+        clip_to_context: true,
         min_tokens: 0,
         ignore_eos: false,
         stop: Vec::new(),
@@ -41,6 +42,12 @@ fn silent(prompt: Prompt, max_tokens: Option<u32>) -> GenerationRequest {
     }
 }
 
+/// A limit that the client named, which is kept or refused.
+fn named(request: &mut GenerationRequest, max_tokens: u32) {
+    request.max_tokens = Some(max_tokens);
+    request.clip_to_context = false;
+}
+
 fn chatml() -> Prompt {
     Prompt::Text("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n".to_owned())
 }
@@ -50,12 +57,10 @@ const SHARED: &[(&str, Change)] = &[
     ("", |_| ()),
     (r#""model":"tiny""#, |_| ()),
     (r#""model":"""#, |_| ()),
-    (r#""max_tokens":5"#, |r| r.max_tokens = Some(5)),
-    (r#""max_completion_tokens":2048"#, |r| {
-        r.max_tokens = Some(2048)
-    }),
+    (r#""max_tokens":5"#, |r| named(r, 5)),
+    (r#""max_completion_tokens":2048"#, |r| named(r, 2048)),
     (r#""max_tokens":7,"max_completion_tokens":7.0"#, |r| {
-        r.max_tokens = Some(7)
+        named(r, 7)
     }),
     (r#""min_tokens":3"#, |r| r.min_tokens = 3),
     (r#""ignore_eos":true"#, |r| r.ignore_eos = true),
@@ -134,7 +139,7 @@ const CHAT: &[(&str, Change)] = &[
 ];
 
 const COMPLETIONS: &[(&str, Change)] = &[
-    (r#""max_tokens":0"#, |r| r.max_tokens = Some(0)),
+    (r#""max_tokens":0"#, |r| named(r, 0)),
     (r#""logprobs":5"#, |r| r.logprobs = Some(5)),
     (r#""logprobs":0"#, |r| r.logprobs = Some(0)),
     (r#""echo":true"#, |_| ()),
@@ -230,7 +235,9 @@ fn silent_requests_get_the_operators_defaults_and_others_their_own() {
     let fields = r#","temperature":1,"top_p":1,"top_k":0,"min_p":0,"typical_p":1,"repeat_penalty":1,
         "frequency_penalty":0,"presence_penalty":0,"seed":42,"max_tokens":2048"#;
     fake.run(Endpoint::ChatCompletions, &chat_body(fields));
-    assert_eq!(fake.requests.borrow()[1], silent(chatml(), Some(2048)));
+    let mut expected = silent(chatml(), None);
+    named(&mut expected, 2048);
+    assert_eq!(fake.requests.borrow()[1], expected);
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn honest(model: String) -> Request {
         model,
         prompt: Prompt::Text("Hello".into()),
         max_tokens: Some(1),
+        clip_to_context: false,
         min_tokens: 0,
         ignore_eos: false,
         stop: Vec::new(),
