@@ -116,7 +116,7 @@ impl Scheduler {
     }
 
     /// Admitted and not paused.
-    fn running(&self, lane: Lane) -> usize {
+    pub(super) fn running(&self, lane: Lane) -> usize {
         self.sequences
             .values()
             .filter(|s| s.lane == lane && s.admitted && !s.paused)

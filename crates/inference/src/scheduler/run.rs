@@ -122,7 +122,12 @@ impl Scheduler {
             .values()
             .filter(|s| s.lane == request.lane && !s.admitted && !s.paused)
             .count();
-        if waiting >= self.settings.queue_max {
+        // Who finds a free place only passes through the queue: an idle scheduler takes as many as places and queue hold.
+        let places = self
+            .settings
+            .sequences_max
+            .saturating_sub(self.running(request.lane));
+        if waiting >= self.settings.queue_max.saturating_add(places) {
             return Err(ErrorCode::Overloaded(self.retry_after(waiting)));
         }
         let prompt = match std::mem::replace(&mut request.prompt, Prompt::Tokens(Vec::new())) {

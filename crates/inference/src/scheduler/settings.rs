@@ -19,7 +19,7 @@ pub struct SchedulerSettings {
     pub kv_type: KvType,
     /// Sequences that take part in a step; at least 1.
     pub sequences_max: usize,
-    /// Sequences of one lane that may wait for admission.
+    /// Sequences of one lane that may wait beside those that find a free place.
     pub queue_max: usize,
     /// Prompt tokens of a step; at least 1. Changes pace and working memory, never bytes.
     pub prefill_chunk_max: usize,
@@ -37,7 +37,7 @@ impl SchedulerSettings {
             kv_bytes,
             kv_type: KvType::F16,
             sequences_max: 16,
-            queue_max: 64,
+            queue_max: 128,
             prefill_chunk_max: 512,
             batch_share: 0.1,
         }
