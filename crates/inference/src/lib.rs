@@ -22,5 +22,5 @@ pub mod tokenizer;
 pub use model::Model;
 pub use scheduler::{Scheduler, SchedulerSettings};
 /// The instruction set a scheduler is set up with.
-pub use spindle_kernels::Isa;
+pub use spindle_kernels::{DEFINITION_VERSION, Isa};
 pub use token::TokenId;

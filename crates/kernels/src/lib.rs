@@ -39,6 +39,10 @@ pub use x86_64::{Avx2, Avx512};
 
 use core::ops::Range;
 
+/// Raised with any change of a definition that changes a bit of any result, and never otherwise. It is part of the
+/// fingerprint by which an answer may be compared with one from another build.
+pub const DEFINITION_VERSION: u32 = 1;
+
 /// Matrix product: `out[t][i]` = weight row `rows.start + i` times input row `t`, for `t` in `tokens`.
 ///
 /// # Panics

@@ -9,12 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use sha2::{Digest, Sha256};
+use spindle_inference::DEFINITION_VERSION;
 use spindle_inference::formats::Bytes;
 use spindle_inference::scheduler::SchedulerSettings;
 use spindle_runtime::models::{ModelInfo, SamplingDefaults};
-
-/// Raised when a change of the engine may change a bit of an answer.
-const DEFINITION_VERSION: u32 = 1;
 
 /// Files below this are hashed before the first request could ask.
 const AT_ONCE_BYTES_MAX: usize = 8 << 20;
