@@ -152,18 +152,10 @@ fn the_greedy_text_is_the_stored_one_on_every_isa_thread_count_and_chunk() {
         "more than a byte a token"
     );
     for isa in Isa::available() {
-        // More threads than cores are slow, so that not every pair is tried.
-        let runs = [
-            (1, 1),
-            (1, 7),
-            (1, 64),
-            (1, 512),
-            (2, 7),
-            (2, 512),
-            (4, 1),
-            (4, 64),
-        ];
-        for (threads, chunk) in runs {
+        for (threads, chunk) in [1, 2, 4]
+            .into_iter()
+            .flat_map(|threads| [1, 7, 64, 512].map(|chunk| (threads, chunk)))
+        {
             let mut settings = settings(threads);
             (settings.isa, settings.prefill_chunk_max) = (isa, chunk);
             let found = answer(&mut Scheduler::new(model.clone(), settings), story(&model));
