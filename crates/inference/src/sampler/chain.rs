@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use spindle_kernels::{Isa, exp};
+use spindle_kernels::{Isa, argmax, exp};
 
 use super::order::{self, Order};
 use super::random::uniform;
@@ -131,12 +131,12 @@ impl Sampler {
     fn choose_edited(&self, isa: Isa, logits: &[f32], step: u32, scratch: &mut Scratch) -> TokenId {
         let s = &self.sampling;
         if s.temperature == 0.0 {
-            return order::argmax(logits);
+            return likeliest(isa, logits);
         }
         let max = order::max(logits);
         if !max.is_finite() {
             // No candidate, or an infinite one: no weights exist.
-            return order::argmax(logits);
+            return likeliest(isa, logits);
         }
         let Scratch {
             order,
@@ -261,6 +261,11 @@ fn pick(candidates: impl Iterator<Item = (TokenId, f32)>, target: f64) -> TokenI
         }
     }
     chosen.expect("a finite maximum is a candidate")
+}
+
+/// The first candidate of the order: the lowest id of those with the largest logit. Token 0 where there is none.
+fn likeliest(isa: Isa, logits: &[f32]) -> TokenId {
+    TokenId(argmax(isa, logits) as u32)
 }
 
 /// `typical_p` over the vocabulary: those whose surprise is nearest the expected one, lower ids first among equals,
